@@ -1,0 +1,270 @@
+"""Every number of the algorithm: its default, its range and what it does.
+
+This module imports no framework, so that both trainers can share the one class.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
+
+import numpy as np
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be trained; the message says what to change."""
+
+
+class Interval(NamedTuple):
+    """The values a coefficient may take, from `low` to `high`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+
+    def contains(self, values: np.ndarray) -> bool:
+        """Whether every one of `values` is finite and inside the interval."""
+        above = values > self.low if self.low_open else values >= self.low
+        return bool(np.all(np.isfinite(values) & above & (values <= self.high)))
+
+    def __str__(self) -> str:
+        """In words, for error messages."""
+        if self.high < math.inf:
+            return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+        if self.low > -math.inf:
+            return f"a finite number {'greater than' if self.low_open else 'of at least'} {self.low:g}"
+        return "a finite number"
+
+
+ANY = Interval()
+POSITIVE = Interval(low=0.0, low_open=True)
+NON_NEGATIVE = Interval(low=0.0)
+UNIT = Interval(low=0.0, high=1.0)
+
+
+def coefficient(default: float | None, interval: Interval) -> Any:
+    """Declare a leaf of the config's pytree: it may be traced, batched, and never recompiles."""
+    return field(default=default, metadata={"coefficient": True, "interval": interval})
+
+
+def count(default: int) -> Any:
+    """Declare a static whole number of at least one: it sets the shape of an array."""
+    return field(default=default, metadata={"minimum": 1})
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Everything that decides how an agent is trained, apart from its random key.
+
+    Fields that set shapes or choose code are static: changing one compiles a new program. The
+    coefficients (and `env_params`) are leaves of a pytree: changing one reuses the program, and
+    giving arrays instead of numbers trains several agents at once under `jax.vmap`.
+
+    Lists are stored as tuples and whole-number coefficients as floats. Values are checked when a
+    config is made; values that JAX is tracing have no number yet and are let through.
+
+    Raises:
+        ConfigError: A value is outside its range, or two fields contradict each other.
+    """
+
+    env_id: str = "CartPole-v1"
+    """Name of the environment, as gymnax registers it."""
+    env_params: Mapping[str, float] = field(default_factory=dict)
+    """Environment parameters that replace the defaults, such as gravity."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the environment's constructor, such as the size of DeepSea."""
+
+    total_steps: int = count(150_000)
+    """Environment steps in all, over all environments; rounded down to whole updates."""
+    num_envs: int = count(8)
+    """Environments stepped side by side."""
+    num_steps: int = count(64)
+    """Steps of each environment between two updates."""
+    update_epochs: int = count(10)
+    """Passes over each rollout."""
+    num_minibatches: int = count(4)
+    """Parts that each pass is split into; must divide num_envs * num_steps."""
+
+    learning_rate: float = coefficient(1e-3, NON_NEGATIVE)
+    """Step size of the optimizer, at the start."""
+    learning_rate_schedule: Literal["constant", "linear"] = "linear"
+    """Whether the learning rate falls linearly to zero over training."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or Adam with decoupled weight decay."""
+    adam_eps: float = coefficient(1e-5, POSITIVE)
+    """Added to the root of Adam's second moment."""
+    weight_decay: float = coefficient(0.0, NON_NEGATIVE)
+    """Decoupled weight decay; adamw only."""
+    max_grad_norm: float | None = coefficient(0.5, POSITIVE)
+    """Largest global norm of a gradient; longer ones are scaled down. None: no limit."""
+
+    gamma: float = coefficient(0.99, UNIT)
+    """Discount of rewards, per step."""
+    gae_lambda: float = coefficient(0.95, UNIT)
+    """Weight of longer returns in GAE: 0 is one-step TD, 1 is Monte Carlo."""
+    advantage_normalization: Literal["minibatch", "batch", "none"] = "minibatch"
+    """Over which samples advantages are brought to mean 0 and standard deviation 1."""
+
+    clip_eps: float = coefficient(0.2, POSITIVE)
+    """How far the probability ratio may move from 1 before the objective goes flat."""
+    clip_eps_schedule: Literal["constant", "linear"] = "constant"
+    """Whether clip_eps falls linearly to zero over training."""
+    value_clip_eps: float | None = coefficient(None, POSITIVE)
+    """How far a value may move from the rollout's before its loss is clipped. None: no clipping."""
+    vf_coef: float = coefficient(0.5, NON_NEGATIVE)
+    """Weight of the value loss."""
+    ent_coef: float = coefficient(0.0, NON_NEGATIVE)
+    """Weight of the entropy bonus."""
+    target_kl: float | None = coefficient(None, POSITIVE)
+    """Stop an update's gradient steps once approx_kl exceeds this. None: never."""
+    kl_coef: float | None = coefficient(None, NON_NEGATIVE)
+    """Weight of the KL penalty, at the start. None: no penalty."""
+    adaptive_kl: bool = True
+    """Whether kl_coef is doubled and halved to keep the KL divergence near kl_target."""
+    kl_target: float = coefficient(0.01, POSITIVE)
+    """KL divergence per update that the adaptive coefficient aims at, in nats."""
+
+    normalize_observations: bool = False
+    """Whether observations are brought to running mean 0 and standard deviation 1."""
+    normalize_rewards: bool = False
+    """Whether rewards are divided by the running standard deviation of the discounted return."""
+    normalization_clip: float = coefficient(10.0, POSITIVE)
+    """Normalized observations and rewards are clipped to plus and minus this."""
+
+    network: Literal["auto", "mlp", "cnn"] = "auto"
+    """auto: a CNN for observations of shape [height, width, channels], else an MLP."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Width of each dense hidden layer."""
+    conv_channels: tuple[int, ...] = (16,)
+    """Channels of each convolution of the CNN."""
+    conv_kernel_size: int = count(3)
+    """Height and width of each convolution's kernel."""
+    conv_stride: int = count(1)
+    """Stride of each convolution."""
+    activation: Literal["tanh", "relu", "swish"] = "tanh"
+    """Non-linearity after each hidden layer."""
+    shared_trunk: bool = False
+    """Whether policy and value share their hidden layers."""
+    initializer: Literal["orthogonal", "default"] = "orthogonal"
+    """Orthogonal with gains sqrt(2), 0.01 (policy) and 1 (value), or the framework's own."""
+    log_std_init: float = coefficient(0.0, ANY)
+    """Log standard deviation of continuous actions, at the start."""
+
+    matmul_precision: Literal["highest", "high", "default"] = "highest"
+    """Precision of matrix products; below highest, GPUs use TF32 and TPUs bfloat16."""
+
+    def __post_init__(self) -> None:
+        """Bring lists, mappings and whole numbers to one form, then check every field."""
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            if isinstance(value, list):
+                object.__setattr__(self, spec.name, tuple(value))
+            elif isinstance(value, Mapping):
+                object.__setattr__(self, spec.name, dict(value))
+            elif spec.metadata.get("coefficient") and type(value) is int:
+                object.__setattr__(self, spec.name, float(value))
+        _check_config(self)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per update: num_envs * num_steps."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples per gradient step."""
+        return self.batch_size // self.num_minibatches
+
+    @property
+    def num_updates(self) -> int:
+        """Whole rollout-and-update rounds in total_steps."""
+        return self.total_steps // self.batch_size
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked anew."""
+        return dataclasses.replace(self, **changes)
+
+
+COEFFICIENTS = tuple(
+    spec.name for spec in dataclasses.fields(PPOConfig) if spec.metadata.get("coefficient")
+)
+"""Names of the fields that are pytree leaves, besides env_params."""
+
+
+def _check_config(config: PPOConfig) -> None:
+    """Raise ConfigError for the first field, or pair of fields, that cannot be trained."""
+    for spec in dataclasses.fields(config):
+        _check_field(spec, getattr(config, spec.name))
+    _check_combinations(config)
+
+
+def _check_field(spec: dataclasses.Field[Any], value: Any) -> None:
+    """Raise ConfigError unless `value` is of the field's type and in its range."""
+    if "interval" in spec.metadata:
+        if value is not None or type(None) not in get_args(spec.type):
+            _check_coefficient(spec.name, value, spec.metadata["interval"])
+    elif "minimum" in spec.metadata:
+        _check_count(spec.name, value)
+    elif get_origin(spec.type) is Literal:
+        choices = get_args(spec.type)
+        if value not in choices:
+            raise ConfigError(f"{spec.name} must be one of {', '.join(choices)}, got {value!r}")
+    elif get_origin(spec.type) is tuple:
+        if not isinstance(value, tuple):
+            raise ConfigError(f"{spec.name} must be a list of whole numbers, got {value!r}")
+        for size in value:
+            _check_count(f"every entry of {spec.name}", size)
+    elif isinstance(spec.type, type) and not isinstance(value, spec.type):
+        raise ConfigError(f"{spec.name} must be of type {spec.type.__name__}, got {value!r}")
+    elif get_origin(spec.type) is Mapping and not isinstance(value, dict):
+        raise ConfigError(f"{spec.name} must map names to values, got {value!r}")
+
+
+def _check_coefficient(name: str, value: Any, interval: Interval) -> None:
+    """Raise ConfigError unless every number in `value` lies in `interval`."""
+    if value is None or isinstance(value, (str, bytes, bool)):
+        raise ConfigError(f"{name} must be {interval}, got {value!r}")
+    numbers = _concrete_numbers(value)
+    if numbers is not None and not interval.contains(numbers):
+        raise ConfigError(f"{name} must be {interval}, got {value}")
+
+
+def _check_count(name: str, value: Any) -> None:
+    """Raise ConfigError unless `value` is a whole number of at least 1."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _concrete_numbers(value: Any) -> np.ndarray | None:
+    """`value` as an array of floats, or None where a framework is still tracing it."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except Exception:  # each framework has an error of its own for a tracer
+        return None
+
+
+def _check_combinations(config: PPOConfig) -> None:
+    """Raise ConfigError where two fields contradict each other."""
+    if config.batch_size % config.num_minibatches:
+        raise ConfigError(
+            f"num_envs * num_steps = {config.num_envs} * {config.num_steps} = {config.batch_size} "
+            f"samples do not divide into num_minibatches = {config.num_minibatches} equal parts"
+        )
+    if config.total_steps < config.batch_size:
+        raise ConfigError(
+            f"total_steps = {config.total_steps} is less than one update of "
+            f"num_envs * num_steps = {config.batch_size} steps"
+        )
+    if config.advantage_normalization == "minibatch" and config.minibatch_size == 1:
+        raise ConfigError(
+            "one sample cannot be normalized: with minibatches of 1, "
+            "set advantage_normalization to batch or none"
+        )
+    decay = _concrete_numbers(config.weight_decay)
+    if config.optimizer == "adam" and decay is not None and np.any(decay > 0):
+        raise ConfigError("weight_decay needs optimizer = adamw; adam does not use it")
+    if config.network == "cnn" and not config.conv_channels:
+        raise ConfigError("network = cnn needs at least one entry in conv_channels")
+

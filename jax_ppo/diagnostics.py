@@ -1,0 +1,42 @@
+"""Numbers that say whether an update went well; none of them is differentiated."""
+
+import jax
+import jax.numpy as jnp
+
+
+def approx_kl(log_ratio: jax.Array) -> jax.Array:
+    """Estimate of KL(old || new) from samples of the old policy: mean((r - 1) - log r), in nats.
+
+    Unbiased, never negative, and of lower variance than mean(-log r).
+
+    Args:
+        log_ratio: log r = log pi_new(a|s) - log pi_old(a|s), any shape.
+
+    Source: Schulman (2020), "Approximating KL divergence", estimator k3.
+    """
+    return jnp.mean(jnp.expm1(log_ratio) - log_ratio)
+
+
+def clip_fraction(ratio: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
+    """Share of samples whose probability ratio has left [1 - clip_eps, 1 + clip_eps], in [0, 1].
+
+    Args:
+        ratio: pi_new(a|s) / pi_old(a|s), any shape.
+        clip_eps: Half width of the band.
+    """
+    outside = jnp.abs(ratio - 1.0) > clip_eps
+    return jnp.mean(outside.astype(ratio.dtype))
+
+
+def explained_variance(values: jax.Array, returns: jax.Array) -> jax.Array:
+    """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows nothing.
+
+    Where the returns are all equal there is nothing to explain, and the answer is 0.
+
+    Args:
+        values: The critic's estimates, any shape.
+        returns: Their targets, the same shape.
+    """
+    variance = jnp.var(returns)
+    unexplained = jnp.var(returns - values) / jnp.where(variance > 0, variance, 1.0)
+    return jnp.where(variance > 0, 1.0 - unexplained, 0.0)

@@ -1,0 +1,257 @@
+"""Environments as two pure functions, reset and step, over a whole batch at a time.
+
+`step` resets by itself: where an episode ended, it returns the first observation of the next one,
+and beside it the observation before the reset, which is what the critic must judge.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnax
+import jax
+import jax.numpy as jnp
+from gymnax.environments import spaces
+
+from jax_ppo.config import ConfigError, PPOConfig
+
+EnvState = Any
+"""A pytree; every leaf [num_envs, ...]."""
+
+
+class EnvStep(NamedTuple):
+    """What one step of every environment gives."""
+
+    obs: jax.Array
+    """Observation to act on next: after the reset where the episode ended [num_envs, *obs_shape]."""
+    state: EnvState
+    """Next state, likewise after the reset."""
+    reward: jax.Array
+    """[num_envs]."""
+    terminated: jax.Array
+    """The episode reached an end of its own [num_envs], bool."""
+    truncated: jax.Array
+    """The time limit cut it [num_envs], bool."""
+    next_obs: jax.Array
+    """Observation that the step led to, before any reset [num_envs, *obs_shape]."""
+
+
+@dataclass(frozen=True)
+class DiscreteActions:
+    """Actions 0, 1, ..., num_actions - 1."""
+
+    num_actions: int
+
+    @property
+    def noise_dim(self) -> int:
+        """Random numbers that one sample takes."""
+        return self.num_actions
+
+    def to_env(self, action: jax.Array) -> jax.Array:
+        """The action as the environment takes it: unchanged."""
+        return action
+
+
+@dataclass(frozen=True)
+class ContinuousActions:
+    """Real vectors between two bounds, which may be infinite."""
+
+    low: jax.Array
+    """[action_dim]."""
+    high: jax.Array
+    """[action_dim]."""
+    shape: tuple[int, ...]
+    """Shape that the environment takes one action in."""
+
+    @property
+    def noise_dim(self) -> int:
+        """Random numbers that one sample takes: action_dim."""
+        return math.prod(self.shape)
+
+    def to_env(self, action: jax.Array) -> jax.Array:
+        """The action as the environment takes it: clipped to the bounds, in its own shape.
+
+        Args:
+            action: [num_envs, action_dim].
+        """
+        clipped = jnp.clip(action, self.low[None], self.high[None])
+        return clipped.reshape(action.shape[0], *self.shape)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A batch of independent environments, as functions."""
+
+    reset: Callable[[jax.Array], tuple[jax.Array, EnvState]]
+    """keys [num_envs] -> (obs [num_envs, *obs_shape], state)."""
+    step: Callable[[jax.Array, EnvState, jax.Array], EnvStep]
+    """(keys [num_envs], state, action [num_envs, ...]) -> EnvStep."""
+    obs_shape: tuple[int, ...]
+    """Shape of one observation, as the network sees it."""
+    actions: DiscreteActions | ContinuousActions
+    """What the agent may do."""
+    max_episode_steps: int | None
+    """The time limit, where it is known outside a trace; else None."""
+
+
+def make_env(config: PPOConfig) -> Environment:
+    """The environment that a config names, with its parameters replaced as the config says.
+
+    Args:
+        config: Gives env_id, env_kwargs and env_params.
+
+    Raises:
+        ConfigError: The id is unknown, the environment cannot be built, a parameter does not
+            exist, or its observations or actions are of a kind that is not supported.
+    """
+    if config.env_id not in gymnax.registered_envs:
+        raise ConfigError(_unknown("environment", config.env_id, gymnax.registered_envs))
+    try:
+        with jax.ensure_compile_time_eval():
+            env, params = gymnax.make(config.env_id, **config.env_kwargs)
+    except OSError as error:
+        raise ConfigError(
+            f"{config.env_id} needs data that could not be downloaded ({error}); "
+            "`jax-ppo envs` lists the environments that need no download"
+        ) from error
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"{config.env_id} cannot be built with env_kwargs {config.env_kwargs}: {error}"
+        ) from error
+    return from_gymnax(env, replace_params(params, config.env_params))
+
+
+def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
+    """gymnax parameters with some of them replaced.
+
+    Args:
+        params: The environment's parameters, a dataclass.
+        changes: New values by name; a whole number stays one where the default is one.
+
+    Raises:
+        ConfigError: A name is not one of the parameters.
+    """
+    names = [spec.name for spec in dataclasses.fields(params)]
+    for name in changes:
+        if name not in names:
+            raise ConfigError(_unknown("environment parameter", name, names))
+    typed = {
+        name: int(value)
+        if type(getattr(params, name)) is int and isinstance(value, float) and value.is_integer()
+        else value
+        for name, value in changes.items()
+    }
+    return dataclasses.replace(params, **typed)
+
+
+def from_gymnax(env: Any, params: Any) -> Environment:
+    """Wrap a gymnax environment; this is all that a custom environment needs.
+
+    Args:
+        env: A gymnax `Environment` (1.0 or later).
+        params: Its parameters.
+
+    Raises:
+        ConfigError: Its observations are not one array, or its actions are neither discrete nor a
+            box.
+    """
+    obs_space = env.observation_space(params)
+    obs, state = jax.eval_shape(env.reset_env, jax.random.key(0), params)
+    if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
+        raise ConfigError(
+            f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
+            "flatten them into one array"
+        )
+    encode = _observation_encoder(obs_space, obs)
+
+    def reset(keys: jax.Array) -> tuple[jax.Array, EnvState]:
+        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+        return encode(obs), _cast_like(env_state, state)
+
+    def step(keys: jax.Array, env_state: EnvState, action: jax.Array) -> EnvStep:
+        split = jax.vmap(jax.random.split)(keys)
+        stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
+        next_obs, next_state, reward, terminated, _ = stepped(
+            split[:, 0], env_state, action, params
+        )
+        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
+        next_obs, next_state = encode(next_obs), _cast_like(next_state, state)
+        obs, env_state = _autoreset(terminated | truncated, reset, split[:, 1], next_obs, next_state)
+        reward = reward.reshape(truncated.shape).astype(jnp.result_type(float))
+        return EnvStep(obs, env_state, reward, terminated, truncated, next_obs)
+
+    return Environment(
+        reset=reset,
+        step=step,
+        obs_shape=jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype)).shape[1:],
+        actions=_describe_actions(env, params),
+        max_episode_steps=_static_int(getattr(params, "max_steps_in_episode", None)),
+    )
+
+
+def _autoreset(
+    done: jax.Array,
+    reset: Callable[[jax.Array], tuple[jax.Array, EnvState]],
+    keys: jax.Array,
+    next_obs: jax.Array,
+    next_state: EnvState,
+) -> tuple[jax.Array, EnvState]:
+    """Replace observation and state by those of a new episode, in the environments that are done."""
+
+    def select(fresh: jax.Array, stepped: jax.Array) -> jax.Array:
+        mask = done.reshape(done.shape + (1,) * (stepped.ndim - 1))
+        return jnp.where(mask, fresh, stepped)
+
+    return jax.tree.map(select, reset(keys), (next_obs, next_state))
+
+
+def _observation_encoder(space: Any, obs: Any) -> Callable[[jax.Array], jax.Array]:
+    """The function that makes a batch of raw observations into what the network takes.
+
+    Whole numbers from a Discrete space become one-hot vectors, a scalar becomes a vector of one
+    entry, and everything becomes floating point.
+    """
+    dtype = jnp.result_type(float)
+    if isinstance(space, spaces.Discrete):
+        return lambda raw: jax.nn.one_hot(raw, space.n, dtype=dtype)
+    if obs.shape == ():
+        return lambda raw: raw[:, None].astype(dtype)
+    return lambda raw: raw.astype(dtype)
+
+
+def _describe_actions(env: Any, params: Any) -> DiscreteActions | ContinuousActions:
+    """The environment's action space in the two forms that the policy knows."""
+    space = env.action_space(params)
+    if isinstance(space, spaces.Discrete):
+        return DiscreteActions(int(space.n))
+    if isinstance(space, spaces.Box):
+        dtype = jnp.result_type(float)
+        size = (math.prod(space.shape),)
+        low = jnp.broadcast_to(jnp.asarray(space.low, dtype), space.shape).reshape(size)
+        high = jnp.broadcast_to(jnp.asarray(space.high, dtype), space.shape).reshape(size)
+        return ContinuousActions(low, high, tuple(space.shape))
+    raise ConfigError(
+        f"{env.name}: actions of type {type(space).__name__} are not supported; "
+        "they must be Discrete or Box"
+    )
+
+
+def _cast_like(tree: Any, template: Any) -> Any:
+    """Give every leaf the dtype of the template's, so that a scan can carry it."""
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), tree, template)
+
+
+def _static_int(value: Any) -> int | None:
+    """`value` as a whole number, or None if it is absent or being traced."""
+    return None if value is None or isinstance(value, jax.core.Tracer) else int(value)
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    """Error message for a name that does not exist, with the nearest ones that do."""
+    lowered = {other.lower(): other for other in known}
+    near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    return f"there is no {kind} {name!r}; {hint}"

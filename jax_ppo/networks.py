@@ -1,0 +1,122 @@
+"""The actor-critic: an MLP or a CNN, with separate trunks for policy and value or a shared one."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
+from jax_ppo.envs import DiscreteActions, Environment
+from jax_ppo.types import Params
+
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish}
+
+
+class Network(NamedTuple):
+    """An actor-critic as two functions; anything of this form can take its place."""
+
+    init: Callable[[jax.Array], Params]
+    """key -> params."""
+    apply: Callable[[Params, jax.Array], tuple[Distribution, jax.Array]]
+    """(params, obs [batch_size, *obs_shape]) -> (policy, values [batch_size])."""
+
+
+def make_network(config: PPOConfig, env: Environment) -> Network:
+    """The actor-critic that a config describes, for the environment's observations and actions.
+
+    Args:
+        config: Gives the architecture and the initializer.
+        env: Gives the shape of observations and the kind of actions.
+
+    Raises:
+        ConfigError: A CNN is asked for observations that are not images.
+    """
+    module = ActorCritic(
+        discrete=isinstance(env.actions, DiscreteActions),
+        num_outputs=env.actions.noise_dim,
+        config=config,
+        convolutional=_is_convolutional(config, env.obs_shape),
+    )
+    sample_obs = jnp.zeros((1, *env.obs_shape))
+    return Network(init=lambda key: module.init(key, sample_obs), apply=module.apply)
+
+
+class ActorCritic(nn.Module):
+    """Maps observations to a policy and to values."""
+
+    discrete: bool
+    """Whether the policy is a Categorical; else a DiagGaussian."""
+    num_outputs: int
+    """Number of actions, or of the action's dimensions."""
+    config: PPOConfig
+    """Gives layer sizes, activation, initializer and log_std_init."""
+    convolutional: bool
+    """Whether convolutions come before the dense layers."""
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> tuple[Distribution, jax.Array]:
+        """(policy, values [batch_size]) for obs [batch_size, *obs_shape]."""
+        if self.config.shared_trunk:
+            policy_features = value_features = self._trunk("trunk", obs)
+        else:
+            policy_features = self._trunk("policy_trunk", obs)
+            value_features = self._trunk("value_trunk", obs)
+        policy_out = self._dense("policy_head", self.num_outputs, gain=0.01)(policy_features)
+        values = self._dense("value_head", 1, gain=1.0)(value_features)[..., 0]
+        return self._distribution(policy_out), values
+
+    def _distribution(self, policy_out: jax.Array) -> Distribution:
+        if self.discrete:
+            return Categorical(logits=policy_out)
+        init = nn.initializers.constant(self.config.log_std_init)
+        log_std = self.param("log_std", init, (self.num_outputs,), policy_out.dtype)
+        return DiagGaussian(mean=policy_out, log_std=jnp.broadcast_to(log_std, policy_out.shape))
+
+    def _trunk(self, name: str, obs: jax.Array) -> jax.Array:
+        """Hidden layers: convolutions over [batch, height, width, channels], then dense ones."""
+        activation = ACTIVATIONS[self.config.activation]
+        x = obs
+        if self.convolutional:
+            x = x if x.ndim == 4 else x[..., None]
+            for i, channels in enumerate(self.config.conv_channels):
+                x = activation(self._conv(f"{name}_conv_{i}", channels)(x))
+        x = x.reshape(x.shape[0], -1)
+        for i, size in enumerate(self.config.hidden_sizes):
+            x = activation(self._dense(f"{name}_dense_{i}", size, gain=math.sqrt(2.0))(x))
+        return x
+
+    def _dense(self, name: str, features: int, gain: float) -> nn.Dense:
+        return nn.Dense(features, name=name, **self._layer_options(gain))
+
+    def _conv(self, name: str, features: int) -> nn.Conv:
+        return nn.Conv(
+            features,
+            kernel_size=(self.config.conv_kernel_size,) * 2,
+            strides=self.config.conv_stride,
+            padding="VALID",
+            name=name,
+            **self._layer_options(math.sqrt(2.0)),
+        )
+
+    def _layer_options(self, gain: float) -> dict[str, Any]:
+        """Floating-point type, and the initializer if it is not the framework's own."""
+        options: dict[str, Any] = {"param_dtype": jnp.result_type(float)}
+        if self.config.initializer == "orthogonal":
+            options["kernel_init"] = nn.initializers.orthogonal(gain)
+        return options
+
+
+def _is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
+    """Whether the network starts with convolutions."""
+    if config.network != "cnn":
+        return config.network == "auto" and len(obs_shape) == 3
+    if len(obs_shape) not in (2, 3):
+        raise ConfigError(
+            f"network = cnn needs image observations, but {config.env_id} gives shape {obs_shape}; "
+            "use network = mlp"
+        )
+    return True

@@ -1,0 +1,151 @@
+"""Several epochs of gradient steps on the samples of one rollout."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_ppo.advantages import normalize_advantages
+from jax_ppo.config import PPOConfig
+from jax_ppo.losses import ppo_loss
+from jax_ppo.networks import Network
+from jax_ppo.types import Batch, Metrics, Params
+
+LossFn = Callable[..., tuple[jax.Array, Metrics]]
+"""A function with the arguments and results of `ppo_loss`."""
+
+
+class UpdateCoefficients(NamedTuple):
+    """Coefficients that change from one update to the next."""
+
+    learning_rate: jax.Array | float
+    clip_eps: jax.Array | float
+    kl_coef: jax.Array | float | None
+
+
+class Learner(NamedTuple):
+    """What a gradient step changes."""
+
+    params: Params
+    opt_state: Any
+    stopped: jax.Array
+    """Whether the KL stop has fired in this update [], bool."""
+
+
+def make_optimizer(
+    config: PPOConfig, learning_rate: jax.Array | float
+) -> optax.GradientTransformation:
+    """Clip the gradient's global norm, then Adam or AdamW.
+
+    g' = g min(1, max_grad_norm / |g|);  m and v are the usual moments of g';
+    theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta).
+
+    The state's structure does not depend on the learning rate, which may be traced.
+
+    Args:
+        config: Gives optimizer, max_grad_norm, adam_eps and weight_decay.
+        learning_rate: Step size.
+
+    Source: Kingma and Ba (2015), algorithm 1; decay: Loshchilov and Hutter (2019), algorithm 2.
+    """
+    parts = []
+    if config.max_grad_norm is not None:
+        parts.append(optax.clip_by_global_norm(config.max_grad_norm))
+    parts.append(optax.scale_by_adam(eps=config.adam_eps))
+    if config.optimizer == "adamw":
+        parts.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*parts, optax.scale(-1.0 * learning_rate))
+
+
+def gradient_step(
+    learner: Learner,
+    batch: Batch,
+    config: PPOConfig,
+    network: Network,
+    coefficients: UpdateCoefficients,
+    loss_fn: LossFn = ppo_loss,
+) -> tuple[Learner, Metrics]:
+    """One step of the optimizer on one minibatch, unless the KL stop has fired.
+
+    The stop is checked before the step is taken: where approx_kl of the minibatch exceeds
+    target_kl, neither this step nor any later one of the update is taken.
+
+    Args:
+        learner: Parameters, optimizer state and whether the stop has fired.
+        batch: The minibatch; advantages are normalized here if the config says "minibatch".
+        config: The coefficients that stay constant.
+        network: The actor-critic.
+        coefficients: The ones that do not.
+        loss_fn: The loss, as `ppo_loss`.
+
+    Returns:
+        The learner after the step, and the loss's metrics with grad_norm (before clipping) and
+        `taken`: 1 where the step was taken, else 0.
+    """
+    if config.advantage_normalization == "minibatch":
+        batch = batch.replace(advantages=normalize_advantages(batch.advantages))
+
+    def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
+        distribution, values = network.apply(params, batch.obs)
+        _, clip_eps, kl_coef = coefficients
+        return loss_fn(distribution, values, batch, config, clip_eps, kl_coef)
+
+    gradient, metrics = jax.grad(loss_of, has_aux=True)(learner.params)
+    optimizer = make_optimizer(config, coefficients.learning_rate)
+    steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
+    after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
+    if config.target_kl is not None:
+        stopped = learner.stopped | (metrics["approx_kl"] > config.target_kl)
+        after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, learner)
+        after = after._replace(stopped=stopped)
+    taken = 1.0 - after.stopped.astype(jnp.result_type(float))
+    return after, {**metrics, "grad_norm": optax.global_norm(gradient), "taken": taken}
+
+
+def update_policy(
+    params: Params,
+    opt_state: Any,
+    batch: Batch,
+    permutations: jax.Array,
+    config: PPOConfig,
+    network: Network,
+    coefficients: UpdateCoefficients,
+    loss_fn: LossFn = ppo_loss,
+) -> tuple[Params, Any, Metrics]:
+    """update_epochs passes over the batch, each in num_minibatches shuffled parts.
+
+    Args:
+        params: Network parameters.
+        opt_state: State of `make_optimizer`.
+        batch: The samples [batch_size, ...].
+        permutations: An order of the samples per epoch [update_epochs, batch_size], int32.
+        config: Everything that stays constant.
+        network: The actor-critic.
+        coefficients: Learning rate, clip_eps and kl_coef of this update.
+        loss_fn: The loss, as `ppo_loss`.
+
+    Returns:
+        New parameters, new optimizer state, and the metrics: each of the loss's averaged over the
+        gradient steps that were taken (over the one that fired the stop if none was), grad_norm
+        likewise, kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
+    """
+    if config.advantage_normalization == "batch":
+        batch = batch.replace(advantages=normalize_advantages(batch.advantages))
+    num_gradient_steps = config.update_epochs * config.num_minibatches
+    minibatches = permutations.reshape(num_gradient_steps, config.minibatch_size)
+
+    def step(learner: Learner, indices: jax.Array) -> tuple[Learner, Metrics]:
+        minibatch = jax.tree.map(lambda leaf: leaf[indices], batch)
+        return gradient_step(learner, minibatch, config, network, coefficients, loss_fn)
+
+    learner = Learner(params, opt_state, jnp.zeros((), bool))
+    learner, metrics = jax.lax.scan(step, learner, minibatches)
+    taken = metrics.pop("taken")
+    first = jnp.zeros_like(taken).at[0].set(1.0)
+    weights = jnp.where(jnp.any(taken > 0), taken, first)
+    averages = {name: jnp.average(value, weights=weights) for name, value in metrics.items()}
+    averages["kl_stop"] = learner.stopped.astype(taken.dtype)
+    averages["gradient_steps"] = jnp.sum(taken)
+    return learner.params, learner.opt_state, averages
