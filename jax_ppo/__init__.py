@@ -20,6 +20,7 @@ from jax_ppo.train import (
     train,
     train_step,
     train_step_from_draws,
+    train_updates,
 )
 from jax_ppo.types import Batch, EpisodeResults, Metrics, RandomDraws, TrainState, Transition
 from jax_ppo.update import UpdateCoefficients, gradient_step, make_optimizer, update_policy
@@ -71,6 +72,7 @@ __all__ = [
     "train",
     "train_step",
     "train_step_from_draws",
+    "train_updates",
     "update_policy",
     "update_stats",
     "value_loss",

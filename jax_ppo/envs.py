@@ -18,6 +18,9 @@ from gymnax.environments import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig
 
+NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
+"""Environments that gymnax builds only from data fetched over the network."""
+
 EnvState = Any
 """A pytree; every leaf [num_envs, ...]."""
 
@@ -109,18 +112,17 @@ def make_env(config: PPOConfig) -> Environment:
     """
     if config.env_id not in gymnax.registered_envs:
         raise ConfigError(_unknown("environment", config.env_id, gymnax.registered_envs))
+    if config.env_id in NEEDS_DOWNLOAD:
+        raise ConfigError(
+            f"{config.env_id} needs a data set that would have to be downloaded, "
+            "so it cannot be trained on; every other environment can"
+        )
     try:
         with jax.ensure_compile_time_eval():
             env, params = gymnax.make(config.env_id, **config.env_kwargs)
-    except OSError as error:
-        raise ConfigError(
-            f"{config.env_id} needs data that could not be downloaded ({error}); "
-            "`jax-ppo envs` lists the environments that need no download"
-        ) from error
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(
-            f"{config.env_id} cannot be built with env_kwargs {config.env_kwargs}: {error}"
-        ) from error
+    except Exception as error:
+        arguments = f" with env_kwargs {config.env_kwargs}" if config.env_kwargs else ""
+        raise ConfigError(f"{config.env_id} cannot be built{arguments}: {error}") from error
     return from_gymnax(env, replace_params(params, config.env_params))
 
 

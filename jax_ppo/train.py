@@ -64,6 +64,43 @@ def train(
     return jax.lax.scan(step, state, length=config.num_updates)
 
 
+def train_updates(
+    states: TrainState,
+    config: PPOConfig,
+    num_updates: jax.Array | int,
+    capacity: int,
+    components: Components = DEFAULT_COMPONENTS,
+) -> tuple[TrainState, Metrics]:
+    """Some more updates of several agents; the piece that an outer loop repeats.
+
+    `num_updates` may be traced, so one compiled program serves pieces of every length, and how
+    training is cut into pieces cannot change its result.
+
+    Args:
+        states: The agents, every leaf [num_seeds, ...].
+        config: What to train.
+        num_updates: Updates to do now, at most `capacity`.
+        capacity: Rows of metrics to make room for.
+        components: Functions to use in place of the usual ones.
+
+    Returns:
+        The states after the updates, and metrics [capacity, num_seeds]; rows from num_updates on
+        are zero.
+    """
+
+    def step(states: TrainState) -> tuple[TrainState, Metrics]:
+        return jax.vmap(lambda state: train_step(state, config, components))(states)
+
+    def body(row: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        states, rows = carry
+        states, metrics = step(states)
+        return states, jax.tree.map(lambda all_, new: all_.at[row].set(new), rows, metrics)
+
+    _, shapes = jax.eval_shape(step, states)
+    rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, num_updates, body, (states, rows))
+
+
 def config_axes(config: PPOConfig) -> PPOConfig:
     """The `in_axes` of a config for `jax.vmap`: 0 for coefficients that are arrays, else None.
 

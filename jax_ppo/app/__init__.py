@@ -1,0 +1,1 @@
+"""All that touches the world: command line, run folders, checkpoints, logs, progress, pictures."""

@@ -1,0 +1,166 @@
+"""Checkpoints: one safetensors file each, written whole or not at all, checked when read.
+
+A file holds arrays and nothing else, so that loading one never runs code.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jax_ppo.app.errors import AppError
+
+Tree = TypeVar("Tree")
+Arrays = dict[str, np.ndarray]
+
+
+class CorruptCheckpointError(AppError):
+    """A checkpoint file is truncated or its contents were changed."""
+
+
+class CheckpointMismatchError(AppError):
+    """A checkpoint is sound but belongs to another network or another set of options."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk."""
+
+    path: Path
+    update: int
+    """Updates done when it was written."""
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """The finished checkpoints in a folder, oldest first."""
+    files = folder.glob("update_*.safetensors")
+    return sorted((Checkpoint(f, int(f.stem.split("_")[1])) for f in files), key=lambda c: c.update)
+
+
+def save_checkpoint(folder: Path, update: int, tree: Any, keep: int) -> Path:
+    """Write a checkpoint, then delete all but the newest `keep`.
+
+    The file appears under its name only when all of it is on disk, so that a crash at any moment
+    leaves either the whole checkpoint or none.
+
+    Args:
+        folder: Folder of the checkpoints; it must exist.
+        update: Updates done so far; becomes part of the name.
+        tree: A pytree of arrays.
+        keep: How many checkpoints to keep, at least 1.
+    """
+    arrays = _to_arrays(tree)
+    path = folder / f"update_{update:09d}.safetensors"
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        file.write(save(arrays, metadata={"sha256": _digest(arrays), "update": str(update)}))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    for old in list_checkpoints(folder)[:-keep]:
+        old.path.unlink()
+    return path
+
+
+def load_checkpoint(path: Path, template: Tree) -> Tree:
+    """Read a checkpoint into the structure of `template`.
+
+    Args:
+        path: The file.
+        template: A pytree of arrays, or of their shapes and dtypes as `jax.eval_shape` gives them.
+
+    Raises:
+        CorruptCheckpointError: The file is truncated, or its checksum is wrong.
+        CheckpointMismatchError: It holds other arrays than the template asks for.
+    """
+    arrays = _read(path)
+    expected, structure = jax.tree_util.tree_flatten_with_path(template)
+    names = [jax.tree_util.keystr(key_path) for key_path, _ in expected]
+    differing = sorted(set(arrays) ^ set(names))
+    if differing:
+        raise CheckpointMismatchError(
+            f"{path.name} does not fit the run's config: {differing[0]} is only in "
+            f"{'the checkpoint' if differing[0] in arrays else 'the config'}"
+        )
+    leaves = [_restore(path, n, arrays[n], leaf) for n, (_, leaf) in zip(names, expected, strict=True)]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def load_newest(folder: Path, template: Tree) -> tuple[Tree | None, int, list[str]]:
+    """Read the newest checkpoint that is sound.
+
+    Args:
+        folder: Folder of the checkpoints.
+        template: As for `load_checkpoint`.
+
+    Returns:
+        The tree (None if there is no sound checkpoint), the updates done when it was written, and
+        a message for each newer checkpoint that had to be passed over.
+
+    Raises:
+        CheckpointMismatchError: The newest sound checkpoint does not fit the template.
+    """
+    problems: list[str] = []
+    for checkpoint in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(checkpoint.path, template), checkpoint.update, problems
+        except CorruptCheckpointError as error:
+            problems.append(str(error))
+    return None, 0, problems
+
+
+def _read(path: Path) -> Arrays:
+    """All arrays of a file, after comparing them with the checksum beside them."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise CorruptCheckpointError(f"{path.name} is damaged ({error})") from error
+    if metadata.get("sha256") != _digest(arrays):
+        raise CorruptCheckpointError(f"{path.name} is damaged (its checksum does not match)")
+    return arrays
+
+
+def _to_arrays(tree: Any) -> Arrays:
+    """Every leaf by its path in the tree; random keys as their raw words."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(key_path): np.ascontiguousarray(
+            jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        )
+        for key_path, leaf in leaves
+    }
+
+
+def _restore(path: Path, name: str, array: np.ndarray, like: Any) -> jax.Array:
+    """One leaf as a JAX array, if it has the shape and type that the template asks for."""
+    wanted = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    if array.shape != wanted.shape or array.dtype != wanted.dtype:
+        raise CheckpointMismatchError(
+            f"{path.name} does not fit the run's config: {name} is {array.dtype}{list(array.shape)}, "
+            f"but the config asks for {wanted.dtype}{list(wanted.shape)}"
+        )
+    restored = jax.numpy.asarray(array)
+    return jax.random.wrap_key_data(restored) if _is_key(like) else restored
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether a leaf is a random key rather than numbers."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _digest(arrays: Arrays) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

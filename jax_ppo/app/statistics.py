@@ -1,0 +1,63 @@
+"""What to say of a sample of episode returns."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Summary(NamedTuple):
+    """Location of a sample, with an interval for its interquartile mean."""
+
+    count: int
+    mean: float
+    median: float
+    iqm: float
+    """Mean of the middle half of the sample."""
+    ci_low: float
+    """Lower end of the 95% bootstrap interval of the IQM."""
+    ci_high: float
+    """Upper end."""
+    minimum: float
+    maximum: float
+
+
+def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean of the values between the first and the third quartile.
+
+    Source: Agarwal et al. (2021), "Deep reinforcement learning at the edge of the statistical
+    precipice", section 4.3.
+    """
+    return stats.trim_mean(values, proportiontocut=0.25, axis=axis)
+
+
+def summarize(values: np.ndarray, seed: int = 0) -> Summary:
+    """Mean, median, IQM and a 95% percentile-bootstrap interval of the IQM (10,000 resamples).
+
+    Args:
+        values: A sample [n], n >= 1; of a single value the interval has no width.
+        seed: Seed of the resampling, fixed so that a report can be repeated.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    iqm = float(interquartile_mean(values))
+    low = high = iqm
+    if np.ptp(values) > 0:
+        interval = stats.bootstrap(
+            (values,),
+            interquartile_mean,
+            n_resamples=10_000,
+            batch=1_000,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return Summary(
+        count=values.size,
+        mean=float(values.mean()),
+        median=float(np.median(values)),
+        iqm=iqm,
+        ci_low=low,
+        ci_high=high,
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+    )

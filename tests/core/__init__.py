@@ -1,0 +1,1 @@
+"""Tests of the pure core, a file for each of its chapters."""

@@ -1,0 +1,60 @@
+"""What several chapters' tests share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_ppo import train
+
+jit_train = jax.jit(train, static_argnames="components")
+"""One jitted `train` for all, so that tests of equal static configs share a program."""
+
+
+@contextmanager
+def count_compilations() -> Iterator[list[float]]:
+    """Collect the duration of every XLA compilation inside the block: as many as entries."""
+    durations: list[float] = []
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            durations.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield durations
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """The leaves of a pytree as NumPy arrays; random keys as their words."""
+
+    def to_numpy(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf)
+
+    return [to_numpy(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_trees_equal(actual: Any, expected: Any) -> None:
+    """Every leaf identical to the last bit."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(leaves(actual), leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_trees_close(actual: Any, expected: Any, *, rtol: float, atol: float = 0.0) -> None:
+    """Every leaf close."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(leaves(actual), leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """Largest absolute difference over all leaves of two trees."""
+    pairs = zip(leaves(a), leaves(b), strict=True)
+    return max(float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)))) for x, y in pairs)

@@ -1,0 +1,339 @@
+"""Environments: every one that gymnax has, gymnax's own step as the oracle, and what is refused."""
+
+import urllib.error
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import environment, spaces
+
+from jax_ppo import ConfigError, PPOConfig, from_gymnax, init_train_state, make_env, train
+
+from .helpers import leaves
+
+NEEDS_NETWORK = "MNISTBandit-bsuite"
+ENV_IDS = [env_id for env_id in gymnax.registered_envs if env_id != NEEDS_NETWORK]
+ACTION_DIMS = {
+    "Pendulum-v1": 1,
+    "MountainCarContinuous-v0": 1,
+    "PointRobot-misc": 2,
+    "Reacher-misc": 2,
+    "Swimmer-misc": 2,
+}
+
+quick_train = jax.jit(
+    train,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+"""Compiles in half the time; what it computes does not matter here."""
+
+
+def numerics_of(env_id: str) -> Any:
+    """gymnax's Swimmer broadcasts [2] against [5, 2]; nothing else does."""
+    return jax.numpy_rank_promotion("allow") if env_id == "Swimmer-misc" else nullcontext()
+
+
+def test_there_are_25_environments_that_need_no_network() -> None:
+    assert len(set(ENV_IDS)) == 25
+
+
+@pytest.mark.parametrize("env_id", ENV_IDS)
+def test_every_environment_trains(env_id: str) -> None:
+    config = PPOConfig(
+        env_id=env_id,
+        total_steps=8,
+        num_envs=2,
+        num_steps=4,
+        update_epochs=1,
+        num_minibatches=2,
+        hidden_sizes=(4,),
+        conv_channels=(2,),
+        conv_stride=3,
+    )
+    with numerics_of(env_id):
+        env = make_env(config)
+        keys = jax.random.split(jax.random.key(0), 2)
+        obs, state = jax.eval_shape(env.reset, keys)
+        action = jnp.zeros((2, ACTION_DIMS[env_id])) if env_id in ACTION_DIMS else jnp.zeros(2, int)
+        step = jax.eval_shape(
+            lambda *a: env.step(*a[:2], env.actions.to_env(a[2])), keys, state, action
+        )
+        trained, metrics = quick_train(jax.random.key(0), config)
+
+    for array in (obs, step.obs, step.next_obs):
+        assert array.shape == (2, *env.obs_shape)
+        assert array.dtype == jnp.float32
+    for array, dtype in ((step.reward, float), (step.terminated, bool), (step.truncated, bool)):
+        assert array.shape == (2,)
+        assert array.dtype == jnp.result_type(dtype)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), step.state) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), state
+    )
+    assert env.actions.noise_dim >= 1
+    assert env.max_episode_steps is not None
+    assert env.max_episode_steps >= 1
+    for name, values in metrics.items():
+        assert values.shape == (1,)
+        if name not in ("episode_return", "episode_length"):
+            assert np.isfinite(values).all(), name
+    assert all(np.isfinite(leaf).all() for leaf in leaves(trained.params))
+    assert metrics["gradient_steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("env_id", "limit"),
+    [("CartPole-v1", 12), ("Pendulum-v1", 4), ("Breakout-MinAtar", 6), ("FrozenLake-misc", 3)],
+)
+def test_step_equals_gymnax_step(env_id: str, limit: int) -> None:
+    """Same keys, same state: gymnax's own `step` with its autoreset gives the same, over resets."""
+    ours = make_env(PPOConfig(env_id=env_id, env_params={"max_steps_in_episode": limit}))
+    theirs, params = gymnax.make(env_id)
+    params = params.replace(max_steps_in_episode=limit)
+
+    def encode(obs: jax.Array) -> np.ndarray:
+        raw = np.asarray(obs)
+        return np.eye(16)[raw] if env_id == "FrozenLake-misc" else raw.astype(np.float64)
+
+    our_step = jax.jit(ours.step)
+    their_step = jax.jit(jax.vmap(theirs.step, in_axes=(0, 0, 0, None)))
+    keys = jax.random.split(jax.random.key(1), 3)
+    obs, state = jax.jit(ours.reset)(keys)
+    their_obs, their_state = jax.vmap(theirs.reset, in_axes=(0, None))(keys, params)
+    np.testing.assert_allclose(obs, encode(their_obs), rtol=1e-6)
+    for a, b in zip(leaves(state), leaves(their_state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+    ended = {"terminated": 0, "truncated": 0}
+    space = theirs.action_space(params)
+    for t in range(4 * limit):
+        action_keys = jax.random.split(jax.random.key(100 + t), 3)
+        action = jax.vmap(space.sample)(action_keys)
+        step_keys = jax.random.split(jax.random.key(1000 + t), 3)
+        ours_stepped = our_step(step_keys, state, action)
+        obs, next_state, reward, terminated, truncated, info = their_step(
+            step_keys, state, action, params
+        )
+        # One program against another: the last bit of a float may differ.
+        np.testing.assert_allclose(ours_stepped.obs, encode(obs), rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            ours_stepped.next_obs, encode(info["final_observation"]), rtol=2e-6, atol=1e-6
+        )
+        np.testing.assert_allclose(ours_stepped.reward, reward.reshape(3), rtol=2e-6, atol=1e-6)
+        np.testing.assert_array_equal(ours_stepped.terminated, terminated)
+        np.testing.assert_array_equal(ours_stepped.truncated, truncated)
+        for a, b in zip(leaves(ours_stepped.state), leaves(next_state), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6)
+        done = np.asarray(terminated | truncated)
+        moved = np.any(np.reshape(ours_stepped.obs != ours_stepped.next_obs, (3, -1)), axis=1)
+        assert not np.any(moved & ~done), "obs is next_obs unless the episode ended"
+        ended["terminated"] += int(terminated.sum())
+        ended["truncated"] += int(truncated.sum())
+        state = ours_stepped.state
+    assert ended["truncated"] > 0
+    assert ended["terminated"] > 0 or env_id == "Pendulum-v1"
+
+
+def test_environment_parameters_take_effect() -> None:
+    """With a limit of 5, a pendulum is truncated at every 5th step and nowhere else."""
+    config = PPOConfig(env_id="Pendulum-v1", env_params={"max_steps_in_episode": 5.0, "g": 0.0})
+    env = make_env(config)
+    assert env.max_episode_steps == 5
+    step = jax.jit(env.step)
+    keys = jax.random.split(jax.random.key(0), 2)
+    obs, state = env.reset(keys)
+    truncated = []
+    for _ in range(11):
+        before = obs
+        obs, state, _, _, cut, next_obs = step(keys, state, jnp.zeros((2, 1)))
+        truncated.append(bool(cut.all()))
+        # Without gravity and torque the speed, observation number 2, stays.
+        np.testing.assert_allclose(next_obs[:, 2], before[:, 2], rtol=1e-6)
+    assert truncated == [t % 5 == 4 for t in range(11)]
+
+
+def test_environment_parameters_may_be_traced() -> None:
+    """Under jit the time limit is a tracer: nothing static may be asked of it."""
+
+    @jax.jit
+    def first_cut(limit: jax.Array) -> jax.Array:
+        env = make_env(
+            PPOConfig(env_id="Pendulum-v1").replace(env_params={"max_steps_in_episode": limit})
+        )
+        assert env.max_episode_steps is None
+        keys = jax.random.split(jax.random.key(0), 2)
+        _, state = env.reset(keys)
+        cuts = []
+        for _ in range(4):
+            stepped = env.step(keys, state, jnp.zeros((2, 1)))
+            state = stepped.state
+            cuts.append(stepped.truncated.all())
+        return jnp.argmax(jnp.stack(cuts))
+
+    assert [int(first_cut(limit)) for limit in (1, 2, 3)] == [0, 1, 2]
+
+
+def test_unknown_parameter_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no environment parameter 'gravitty'.*gravity"):
+        make_env(PPOConfig(env_params={"gravitty": 1.0}))
+
+
+@pytest.mark.parametrize("wrong", ["Cartpole", "cartpole-v1", "CartPole-v0"])
+def test_unknown_environment_names_the_nearest(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"no environment '{wrong}'.*CartPole-v1"):
+        make_env(PPOConfig(env_id=wrong))
+
+
+def test_unknown_environment_far_from_all_lists_them() -> None:
+    with pytest.raises(ConfigError, match="known are"):
+        make_env(PPOConfig(env_id="%%%%"))
+
+
+def test_environments_that_need_the_network_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> Any:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(gymnax, "make", offline)
+    with pytest.raises(ConfigError, match=f"{NEEDS_NETWORK}.*download"):
+        make_env(PPOConfig(env_id=NEEDS_NETWORK))
+
+
+def test_constructor_arguments() -> None:
+    assert make_env(PPOConfig(env_id="DeepSea-bsuite", env_kwargs={"size": 5})).obs_shape == (5, 5)
+    with pytest.raises(ConfigError, match="sice"):
+        make_env(PPOConfig(env_id="DeepSea-bsuite", env_kwargs={"sice": 5}))
+    with pytest.raises(ConfigError, match="map_name"):
+        make_env(PPOConfig(env_id="FrozenLake-misc", env_kwargs={"map_name": "5x5"}))
+
+
+def test_wrong_values_of_environment_parameters_are_refused() -> None:
+    """A word, or nothing, where the environment computes with a number."""
+    for value in ("heavy", None, [1.0, 2.0]):
+        with pytest.raises(ConfigError, match="gravity"):
+            make_env(PPOConfig(env_params={"gravity": value}))  # type: ignore[dict-item]
+
+
+# Observations of every kind
+
+
+def test_discrete_observations_become_one_hot() -> None:
+    env = make_env(PPOConfig(env_id="FrozenLake-misc"))
+    obs, _ = env.reset(jax.random.split(jax.random.key(0), 2))
+    assert env.obs_shape == (16,)
+    np.testing.assert_array_equal(obs, np.eye(16)[[0, 0]])
+
+
+class Custom(environment.Environment):
+    """One step long; the observation is whatever it was built with."""
+
+    def __init__(self, obs: Any = 0.0, space: Any = None, actions: Any = None) -> None:
+        self.obs = jax.tree.map(jnp.asarray, obs)
+        self.space = space or spaces.Box(0, 1, jnp.shape(obs))
+        self.actions = actions or spaces.Discrete(2)
+
+    @property
+    def default_params(self) -> environment.EnvParams:
+        return environment.EnvParams()
+
+    def reset_env(self, key: jax.Array, params: Any) -> tuple:
+        return self.obs, environment.EnvState(time=0)
+
+    def step_env(self, key: jax.Array, state: Any, action: Any, params: Any) -> tuple:
+        reward = jnp.sum(jnp.asarray(action, jnp.int32))
+        return self.obs, environment.EnvState(time=state.time + 1), reward, jnp.array(False), {}
+
+    def observation_space(self, params: Any) -> Any:
+        return self.space
+
+    def action_space(self, params: Any) -> Any:
+        return self.actions
+
+
+@pytest.fixture
+def registered() -> Iterator[str]:
+    """The custom environment under a name of its own, for the length of a test."""
+    name = "Custom-test"
+    gymnax.register(name, Custom)
+    yield name
+    gymnax.registered_envs.remove(name)
+    gymnax.registration._registry.pop(name)
+
+
+def test_registered_environments_can_be_named(registered: str) -> None:
+    env = make_env(PPOConfig(env_id=registered, env_kwargs={"obs": 0.25}))
+    obs, state = env.reset(jax.random.split(jax.random.key(0), 3))
+    # A scalar observation becomes a vector of one entry; an integer reward a float.
+    np.testing.assert_array_equal(obs, [[0.25]] * 3)
+    stepped = env.step(jax.random.split(jax.random.key(0), 3), state, jnp.array([0, 1, 1]))
+    np.testing.assert_array_equal(stepped.reward, [0.0, 1.0, 1.0])
+    assert stepped.reward.dtype == jnp.float32
+    np.testing.assert_array_equal(stepped.truncated, [True] * 3)
+    np.testing.assert_array_equal(stepped.terminated, [False] * 3)
+
+
+def test_a_constructor_that_fails_becomes_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError("out of paint")
+
+    monkeypatch.setattr(gymnax, "make", broken)
+    with pytest.raises(ConfigError, match=r"CartPole-v1.*out of paint"):
+        make_env(PPOConfig())
+
+
+def test_integer_images_become_floats() -> None:
+    env = Custom(np.full((4, 3), 7, np.uint8))
+    wrapped = from_gymnax(env, env.default_params)
+    obs, _ = wrapped.reset(jax.random.split(jax.random.key(0), 2))
+    assert obs.dtype == jnp.float32
+    np.testing.assert_array_equal(obs, np.full((2, 4, 3), 7.0))
+
+
+def test_tree_observations_are_refused() -> None:
+    env = Custom({"a": 0.0, "b": 1.0}, space=spaces.Dict({"a": spaces.Box(0, 1, ())}))
+    with pytest.raises(ConfigError, match=r"Custom.*Dict"):
+        from_gymnax(env, env.default_params)
+
+
+def test_actions_that_are_neither_discrete_nor_a_box_are_refused() -> None:
+    env = Custom(actions=spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)]))
+    with pytest.raises(ConfigError, match=r"Custom.*Tuple"):
+        from_gymnax(env, env.default_params)
+
+
+# Actions
+
+
+def test_bounds_of_each_action_dimension() -> None:
+    low, high = np.array([-1.0, -np.inf]), np.array([0.5, np.inf])
+    env = Custom(actions=spaces.Box(low, high, (2,)))
+    actions = from_gymnax(env, env.default_params).actions
+    clipped = actions.to_env(jnp.array([[-9.0, -9.0], [9.0, 9.0], [0.1, 0.2]]))
+    np.testing.assert_allclose(clipped, [[-1, -9], [0.5, 9], [0.1, 0.2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_actions_take_the_shape_that_the_environment_wants(shape: tuple[int, ...]) -> None:
+    env = Custom(actions=spaces.Box(-1.0, 1.0, shape))
+    actions = from_gymnax(env, env.default_params).actions
+    size = int(np.prod(shape))
+    assert actions.noise_dim == size
+    flat = jnp.linspace(-0.9, 0.9, 4 * size).reshape(4, size)
+    np.testing.assert_array_equal(actions.to_env(flat), np.reshape(flat, (4, *shape)))
+
+
+def test_each_environment_of_a_batch_resets_alone_and_differently() -> None:
+    env = make_env(PPOConfig())
+    obs, _ = env.reset(jax.random.split(jax.random.key(0), 4))
+    assert len(np.unique(np.asarray(obs), axis=0)) == 4
+
+
+def test_init_fails_at_once_for_a_wrong_environment() -> None:
+    with pytest.raises(ConfigError, match="no environment"):
+        init_train_state(jax.random.key(0), PPOConfig(env_id="Nowhere-v0"))

@@ -1,0 +1,107 @@
+"""Running statistics against NumPy's over everything seen at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jax_ppo import RunningStats, init_stats, normalize, scale, update_stats
+
+update = jax.jit(update_stats)
+
+
+def test_nothing_seen() -> None:
+    stats = init_stats((2, 3))
+    np.testing.assert_array_equal(stats.mean, np.zeros((2, 3)))
+    np.testing.assert_array_equal(stats.var, np.ones((2, 3)))
+    assert stats.count == 0
+
+
+def test_by_hand() -> None:
+    stats = update(init_stats((1,)), jnp.array([[1.0], [3.0]]))
+    # mean 2; deviations -1, 1; population variance 1 (the sample variance would be 2)
+    np.testing.assert_allclose([stats.mean[0], stats.var[0], stats.count], [2, 1, 2], rtol=1e-6)
+    stats = update(stats, jnp.array([[8.0]]))
+    # 1, 3, 8: mean 4; deviations -3, -1, 4; variance 26 / 3
+    np.testing.assert_allclose(
+        [stats.mean[0], stats.var[0], stats.count], [4, 26 / 3, 3], rtol=1e-6
+    )
+
+
+def test_what_was_there_before_the_first_sample_is_forgotten() -> None:
+    """The initial variance of 1 has no weight: one sample has variance 0."""
+    stats = update(init_stats((1,)), jnp.array([[5.0]]))
+    np.testing.assert_array_equal([stats.mean[0], stats.var[0], stats.count], [5, 0, 1])
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.sampled_from([1, 2, 5]), min_size=1, max_size=6),
+    st.sampled_from([0.0, 1.0, 100.0]),
+)
+def test_batches_of_any_size_equal_everything_at_once(
+    seed: int, sizes: list[int], offset: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    batches = [(rng.normal(size=(n, 2, 2)) + offset).astype(np.float32) for n in sizes]
+    stats = init_stats((2, 2))
+    for batch in batches:
+        stats = update(stats, jnp.asarray(batch))
+    everything = np.concatenate(batches).astype(np.float64)
+    assert stats.count == len(everything)
+    # A value of 100 rounds at 4e-6, its deviation from the mean likewise.
+    np.testing.assert_allclose(stats.mean, everything.mean(axis=0), rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(stats.var, everything.var(axis=0, ddof=0), rtol=1e-4, atol=1e-5)
+
+
+def test_mistakes_give_other_answers() -> None:
+    samples = np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32)
+    samples[2:] += 1
+    stats = update(update(init_stats((1,)), jnp.asarray(samples[:2])), jnp.asarray(samples[2:]))
+    right = float(stats.var[0])
+    np.testing.assert_allclose(right, samples.var(ddof=0), rtol=1e-5)
+    assert abs(right - samples.var(ddof=1)) > 0.01
+    assert abs(right - (samples[:2].var() * 2 + samples[2:].var() * 4) / 6) > 0.01, "means differ"
+    assert abs(right - (1 + samples.var() * 6) / 7) > 0.001, "a prior count of 1"
+
+
+def test_a_large_mean_does_not_drown_a_small_variance() -> None:
+    """Mean 1000 and deviation 0.1: E[x^2] - E[x]^2 in float32 would give noise of order 0.1."""
+    samples = (1000 + 0.1 * np.random.default_rng(0).normal(size=(64, 8, 1))).astype(np.float32)
+    stats = init_stats((1,))
+    for batch in samples:
+        stats = update(stats, jnp.asarray(batch))
+    np.testing.assert_allclose(stats.var, samples.astype(np.float64).var(axis=(0, 1)), rtol=0.02)
+
+
+def test_normalize_by_hand() -> None:
+    stats = RunningStats(
+        mean=jnp.array([1.0, -2.0]), var=jnp.array([4.0, 0.25]), count=jnp.array(9.0)
+    )
+    values = jnp.array([[5.0, -2.0], [1.0, -1.0], [-100.0, 100.0]])
+    # (5 - 1) / 2 = 2, 0; 0, (-1 + 2) / 0.5 = 2; both clipped at 3
+    np.testing.assert_allclose(normalize(stats, values, 3.0), [[2, 0], [0, 2], [-3, 3]], rtol=1e-6)
+
+
+def test_scale_does_not_centre() -> None:
+    stats = RunningStats(mean=jnp.array(7.0), var=jnp.array(4.0), count=jnp.array(9.0))
+    # 3 / 2; -1 / 2; 100 / 2 clipped at 10; centring would give (3 - 7) / 2 = -2
+    scaled = scale(stats, jnp.array([3.0, -1.0, 100.0, -100.0]), 10.0)
+    np.testing.assert_allclose(scaled, [1.5, -0.5, 10, -10], rtol=1e-6)
+
+
+def test_a_constant_stream_is_finite() -> None:
+    stats = update(init_stats((1,)), jnp.full((4, 1), 2.0))
+    np.testing.assert_array_equal(normalize(stats, jnp.array([[2.0]]), 10.0), [[0.0]])
+    # divided by sqrt(0 + 1e-8) = 1e-4: 0.0005 becomes 5
+    np.testing.assert_allclose(normalize(stats, jnp.array([[2.0005]]), 10.0), [[5.0]], rtol=1e-2)
+    zeros = update(init_stats(()), jnp.zeros(4))
+    np.testing.assert_array_equal(scale(zeros, jnp.zeros(4), 10.0), np.zeros(4))
+
+
+@pytest.mark.parametrize("function", [normalize, scale])
+def test_without_statistics_nothing_changes(function: object) -> None:
+    values = jnp.array([[1e9, -3.0]])
+    assert function(None, values, 1.0) is values  # type: ignore[operator]

@@ -1,0 +1,41 @@
+"""Schedules by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_ppo import adapt_kl_coef, scheduled
+
+
+def test_linear_by_hand() -> None:
+    # 4 updates: 0.8 * (1, 3/4, 1/2, 1/4); the last is not zero
+    got = [float(scheduled(0.8, "linear", jnp.array(update), 4)) for update in range(4)]
+    np.testing.assert_allclose(got, [0.8, 0.6, 0.4, 0.2], rtol=1e-6)
+
+
+def test_constant() -> None:
+    assert scheduled(0.8, "constant", jnp.array(3), 4) == 0.8
+
+
+def test_traced() -> None:
+    linear = jax.jit(lambda c, update: scheduled(c, "linear", update, 10))
+    np.testing.assert_allclose(linear(2.0, 5), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"),
+    [
+        (0.0, 0.5),
+        (0.0066, 0.5),  # < 0.01 / 1.5 = 0.00667
+        (0.0067, 1.0),
+        (0.01, 1.0),
+        (0.0149, 1.0),
+        (0.0151, 2.0),  # > 0.01 * 1.5 = 0.015
+        (9.0, 2.0),
+    ],
+)
+def test_kl_coefficient(kl: float, factor: float) -> None:
+    np.testing.assert_allclose(adapt_kl_coef(0.3, kl, 0.01), 0.3 * factor, rtol=1e-6)
+    traced = jax.jit(adapt_kl_coef)(0.3, kl, 0.01)
+    np.testing.assert_allclose(traced, 0.3 * factor, rtol=1e-6)

@@ -1,0 +1,360 @@
+"""Training as a whole: what it depends on, and that its parts fit together."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_ppo import (
+    Components,
+    PPOConfig,
+    collect_rollout,
+    compute_gae,
+    config_axes,
+    draw_randomness,
+    init_train_state,
+    make_batch,
+    make_env,
+    make_network,
+    ppo_loss,
+    train,
+    train_step,
+    train_step_from_draws,
+)
+
+from .helpers import (
+    assert_trees_close,
+    assert_trees_equal,
+    jit_train,
+    largest_difference,
+    leaves,
+)
+
+jit_step = jax.jit(train_step, static_argnames="components")
+
+METRICS = {
+    "episode_return",
+    "episode_length",
+    "num_episodes",
+    "loss",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approx_kl",
+    "clip_fraction",
+    "grad_norm",
+    "kl_stop",
+    "gradient_steps",
+    "explained_variance",
+    "advantage_std",
+    "value_mean",
+    "reward_mean",
+    "param_norm",
+    "learning_rate",
+    "clip_eps",
+}
+
+
+def test_same_key_same_bits(tiny_config: PPOConfig) -> None:
+    first = jit_train(jax.random.key(0), tiny_config)
+    assert_trees_equal(jit_train(jax.random.key(0), tiny_config), first)
+
+
+def test_other_key_other_agent(tiny_config: PPOConfig) -> None:
+    one, _ = jit_train(jax.random.key(0), tiny_config)
+    other, _ = jit_train(jax.random.key(1), tiny_config)
+    assert largest_difference(one.params, other.params) > 0.01
+    assert not np.array_equal(one.rollout.obs, other.rollout.obs)
+
+
+def test_metrics_and_counts(tiny_config: PPOConfig) -> None:
+    state, metrics = jit_train(jax.random.key(0), tiny_config)
+    assert set(metrics) == METRICS
+    assert tiny_config.num_updates == 3
+    for values in metrics.values():
+        assert values.shape == (3,)
+    assert state.update == 3
+    # 3 updates * 2 epochs * 2 minibatches of Adam steps
+    counts = [int(x) for x in jax.tree.leaves(state.opt_state) if x.dtype == jnp.int32]
+    assert counts == [12]
+    np.testing.assert_array_equal(metrics["gradient_steps"], [4, 4, 4])
+    squares = sum(float((leaf.astype(np.float64) ** 2).sum()) for leaf in leaves(state.params))
+    np.testing.assert_allclose(metrics["param_norm"][-1], np.sqrt(squares), rtol=1e-6)
+
+
+def test_steps_that_do_not_fill_an_update_are_left_out(tiny_config: PPOConfig) -> None:
+    state, metrics = jax.eval_shape(train, jax.random.key(0), tiny_config.replace(total_steps=127))
+    assert metrics["loss"].shape == (3,)  # 127 = 3 * 32 + 31
+    assert state.update.shape == ()
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_schedules_of_learning_rate_and_clip_eps(tiny_config: PPOConfig, schedule: str) -> None:
+    config = tiny_config.replace(
+        learning_rate=0.3,
+        clip_eps=0.15,
+        learning_rate_schedule=schedule,
+        clip_eps_schedule=schedule,
+    )
+    _, metrics = jit_train(jax.random.key(0), config)
+    # 3 updates: (1, 2/3, 1/3) of the initial value
+    factors = np.array([1, 2 / 3, 1 / 3]) if schedule == "linear" else np.ones(3)
+    np.testing.assert_allclose(metrics["learning_rate"], 0.3 * factors, rtol=1e-6)
+    np.testing.assert_allclose(metrics["clip_eps"], 0.15 * factors, rtol=1e-6)
+
+
+def test_train_is_train_step_again_and_again(tiny_config: PPOConfig) -> None:
+    """In one program and in three: the last bits may differ, a draw or an order may not."""
+    trained, metrics = jit_train(jax.random.key(3), tiny_config)
+    state = init_train_state(jax.random.key(3), tiny_config)
+    for update in range(3):
+        state, step_metrics = jit_step(state, tiny_config)
+        for name, value in step_metrics.items():
+            np.testing.assert_allclose(
+                value, metrics[name][update], rtol=2e-5, atol=1e-6, err_msg=name
+            )
+    assert_trees_close(state, trained, rtol=2e-5, atol=1e-6)
+
+
+def test_train_step_draws_anew_and_hands_on(tiny_config: PPOConfig) -> None:
+    state = init_train_state(jax.random.key(0), tiny_config)
+    env = make_env(tiny_config)
+    next_key, draw_key = jax.random.split(state.key)
+    draws = draw_randomness(draw_key, tiny_config, env)
+    stepped, _ = jit_step(state, tiny_config)
+    from_draws, _ = jax.jit(train_step_from_draws)(state, draws, tiny_config)
+    assert_trees_close(stepped.params, from_draws.params, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(jax.random.key_data(stepped.key), jax.random.key_data(next_key))
+    np.testing.assert_array_equal(
+        jax.random.key_data(from_draws.key), jax.random.key_data(state.key)
+    )
+    again, _ = jit_step(stepped, tiny_config)
+    assert again.update == 2
+
+
+def test_draws_of_one_step(tiny_config: PPOConfig, tiny_pendulum: PPOConfig) -> None:
+    draws = draw_randomness(jax.random.key(0), tiny_config, make_env(tiny_config))
+    assert draws.noise.shape == (8, 4, 2)
+    assert draws.env_keys.shape == (8, 4)
+    words = np.asarray(jax.random.key_data(draws.env_keys)).reshape(32, -1)
+    assert len(np.unique(words, axis=0)) == 32
+    draws = draw_randomness(jax.random.key(0), tiny_pendulum, make_env(tiny_pendulum))
+    assert draws.noise.shape == (8, 4, 1)
+
+
+def test_make_batch(tiny_pendulum: PPOConfig) -> None:
+    """Time is the slower index; next values are of next_obs; GAE gets each array in place."""
+    config = tiny_pendulum.replace(gamma=0.7, gae_lambda=0.6)
+    env = make_env(config)
+    network = make_network(config, env)
+    captured: dict[str, Any] = {}
+
+    def spy(*arguments: Any) -> Any:
+        names = (
+            "rewards",
+            "values",
+            "next_values",
+            "terminated",
+            "truncated",
+            "gamma",
+            "gae_lambda",
+        )
+        captured.update(zip(names, arguments, strict=True))
+        return compute_gae(*arguments)
+
+    state = init_train_state(jax.random.key(0), config)
+    draws = draw_randomness(jax.random.key(1), config, env)
+    _, transitions, _ = jax.jit(
+        lambda: collect_rollout(
+            state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
+        )
+    )()
+    batch = make_batch(state.params, transitions, config, network, spy)
+    np.testing.assert_array_equal(captured["rewards"], transitions.reward)
+    np.testing.assert_array_equal(captured["values"], transitions.value)
+    np.testing.assert_array_equal(captured["terminated"], transitions.terminated)
+    np.testing.assert_array_equal(captured["truncated"], transitions.truncated)
+    assert (captured["gamma"], captured["gae_lambda"]) == (0.7, 0.6)
+    for t, e in [(0, 0), (3, 2), (7, 3)]:
+        index = 4 * t + e
+        np.testing.assert_array_equal(batch.obs[index], transitions.obs[t, e])
+        np.testing.assert_array_equal(batch.action[index], transitions.action[t, e])
+        np.testing.assert_array_equal(batch.old_log_prob[index], transitions.log_prob[t, e])
+        np.testing.assert_array_equal(batch.old_value[index], transitions.value[t, e])
+        _, value = network.apply(state.params, transitions.next_obs[t, e][None])
+        np.testing.assert_allclose(captured["next_values"][t, e], value[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(batch.returns, batch.advantages + batch.old_value, rtol=1e-6)
+    assert batch.old_distribution is None
+    with_kl = make_batch(state.params, transitions, config.replace(kl_coef=0.1), network)
+    np.testing.assert_array_equal(
+        with_kl.old_distribution.mean, transitions.distribution.mean.reshape(32, 1)
+    )
+
+
+# Under vmap
+
+
+def test_vmapped_seeds_equal_single_seeds(tiny_config: PPOConfig) -> None:
+    """Batched matrix products round otherwise; three updates keep that small."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    states, metrics = jax.jit(jax.vmap(train, in_axes=(0, None)))(keys, tiny_config)
+    for i in range(3):
+        state, single = jit_train(keys[i], tiny_config)
+        assert_trees_close(
+            jax.tree.map(lambda leaf, i=i: leaf[i], states.params),
+            state.params,
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        np.testing.assert_array_equal(
+            states.rollout.episode_length[i], state.rollout.episode_length
+        )
+        np.testing.assert_allclose(metrics["loss"][i], single["loss"], rtol=1e-3, atol=1e-5)
+
+
+def test_vmapped_coefficients_equal_single_runs(tiny_config: PPOConfig) -> None:
+    rates, params = jnp.array([1e-3, 3e-3]), jnp.array([9.8, 2.0])
+    config = tiny_config.replace(learning_rate=rates, env_params={"gravity": params})
+    axes = config_axes(config)
+    assert axes.learning_rate == 0
+    assert axes.env_params == {"gravity": 0}
+    assert axes.gamma is None
+    key = jax.random.key(0)
+    states, metrics = jax.jit(lambda k, c: jax.vmap(train, in_axes=(None, axes))(k, c))(key, config)
+    for i in range(2):
+        single = tiny_config.replace(
+            learning_rate=float(rates[i]), env_params={"gravity": float(params[i])}
+        )
+        state, single_metrics = jit_train(key, single)
+        got = jax.tree.map(lambda leaf, i=i: leaf[i], states.params)
+        assert_trees_close(got, state.params, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            metrics["learning_rate"][i], single_metrics["learning_rate"], rtol=1e-6
+        )
+    one, other = (jax.tree.map(lambda leaf, i=i: leaf[i], states.params) for i in range(2))
+    assert largest_difference(one, other) > 1e-3
+
+
+# What the objective consists of
+
+
+def test_the_entropy_bonus_is_in_the_gradient(tiny_config: PPOConfig) -> None:
+    """With a huge bonus the policy stays uniform; computed and left out, it would not."""
+    config = tiny_config.replace(
+        total_steps=640, learning_rate=0.03, advantage_normalization="none", vf_coef=0.0
+    )
+    bonus, with_bonus = jit_train(jax.random.key(0), config.replace(ent_coef=1e4))
+    plain, without = jit_train(jax.random.key(0), config.replace(ent_coef=0.0))
+    assert largest_difference(bonus.params, plain.params) > 0.01
+    np.testing.assert_allclose(with_bonus["entropy"][-1], np.log(2), atol=1e-3)
+    assert without["entropy"][-1] < np.log(2) - 0.05
+
+
+def test_no_value_coefficient_leaves_the_critic_alone(tiny_config: PPOConfig) -> None:
+    config = tiny_config.replace(vf_coef=0.0)
+    start = init_train_state(jax.random.key(0), config).params["params"]
+    end = jit_train(jax.random.key(0), config)[0].params["params"]
+    for name in start:
+        difference = largest_difference(start[name], end[name])
+        # The states start from the same key in two programs: initial values may differ by an ulp.
+        assert (difference < 1e-6) == name.startswith("value"), name
+
+
+def test_components_are_used(tiny_config: PPOConfig) -> None:
+    def lambda_zero(*arguments: Any) -> Any:
+        return compute_gae(*arguments[:-1], 0.0)
+
+    def doubled(*arguments: Any) -> Any:
+        loss, metrics = ppo_loss(*arguments)
+        return loss, {**metrics, "mine": jnp.array(7.0)}
+
+    key = jax.random.key(0)
+    swapped, metrics = jit_train(
+        key, tiny_config, components=Components(advantage_fn=lambda_zero, loss_fn=doubled)
+    )
+    np.testing.assert_array_equal(metrics["mine"], [7.0] * 3)
+    expected, _ = jit_train(key, tiny_config.replace(gae_lambda=0.0))
+    assert_trees_close(swapped.params, expected.params, rtol=1e-4, atol=1e-5)
+
+
+# The adaptive KL penalty
+
+
+@pytest.mark.parametrize(
+    ("kl_target", "adaptive", "factor"),
+    [(1e3, True, 0.5), (1e-12, True, 2.0), (1e3, False, 1.0)],
+    ids=["halves", "doubles", "stays"],
+)
+def test_kl_coefficient_over_training(
+    tiny_config: PPOConfig, kl_target: float, adaptive: bool, factor: float
+) -> None:
+    config = tiny_config.replace(kl_coef=0.4, kl_target=kl_target, adaptive_kl=adaptive)
+    state, metrics = jit_train(jax.random.key(0), config)
+    np.testing.assert_allclose(metrics["kl_coef"], 0.4 * factor ** np.arange(3), rtol=1e-6)
+    np.testing.assert_allclose(state.kl_coef, 0.4 * factor**3, rtol=1e-6)
+    assert set(metrics) == METRICS | {"kl", "kl_coef", "kl_after_update"}
+    assert np.all(metrics["kl_after_update"] > 0)
+
+
+def test_a_strong_kl_penalty_holds_the_policy(tiny_config: PPOConfig) -> None:
+    config = tiny_config.replace(adaptive_kl=False, learning_rate=0.01, update_epochs=10)
+    _, weak = jit_train(jax.random.key(0), config.replace(kl_coef=0.0))
+    _, strong = jit_train(jax.random.key(0), config.replace(kl_coef=100.0))
+    assert np.all(strong["kl_after_update"] < 0.5 * weak["kl_after_update"])
+
+
+def test_the_kl_stop_in_training(tiny_config: PPOConfig) -> None:
+    _, metrics = jit_train(jax.random.key(0), tiny_config.replace(target_kl=1e-9))
+    np.testing.assert_array_equal(metrics["kl_stop"], [1, 1, 1])
+    np.testing.assert_array_equal(metrics["gradient_steps"], [1, 1, 1])
+    _, metrics = jit_train(jax.random.key(0), tiny_config.replace(target_kl=1e9))
+    np.testing.assert_array_equal(metrics["kl_stop"], [0, 0, 0])
+    np.testing.assert_array_equal(metrics["gradient_steps"], [4, 4, 4])
+
+
+# Precision
+
+
+def dot_precisions(function: Callable[..., Any], *arguments: Any) -> set[str]:
+    """Precisions of all matrix products in a jitted program."""
+    text = jax.jit(function).lower(*arguments).as_text()
+    return {
+        line.split("precision = [")[1].split(",")[0]
+        for line in text.splitlines()
+        if "dot_general" in line and "precision = [" in line
+    } | (
+        {"none"}
+        if any("dot_general" in x and "precision" not in x for x in text.splitlines())
+        else set()
+    )
+
+
+def test_matrix_products_have_the_precision_of_the_config(tiny_config: PPOConfig) -> None:
+    state = jax.eval_shape(init_train_state, jax.random.key(0), tiny_config)
+    assert dot_precisions(train_step, state, tiny_config) == {"HIGHEST"}
+    low = tiny_config.replace(matmul_precision="default")
+    assert "HIGHEST" not in dot_precisions(train_step, state, low)
+
+
+def test_double_precision(tiny_config: PPOConfig) -> None:
+    """With 64 bits switched on, parameters, observations and metrics are 64 bits wide."""
+    with jax.enable_x64(True):
+        state, metrics = jax.jit(train)(jax.random.key(0), tiny_config)
+        for leaf in jax.tree.leaves((state.params, state.rollout.obs, metrics["loss"])):
+            assert leaf.dtype == jnp.float64
+        assert all(np.isfinite(leaf).all() for leaf in leaves(state.params))
+
+
+# Does it learn?
+
+
+def test_cartpole_is_learned() -> None:
+    """20 000 steps from a random policy's return of some 20 to several times as much."""
+    config = PPOConfig(total_steps=20_480, hidden_sizes=(32,), learning_rate=3e-3)
+    _, metrics = jit_train(jax.random.key(0), config)
+    returns = np.asarray(metrics["episode_return"])
+    assert np.nanmean(returns[:2]) < 40
+    assert np.nanmean(returns[-4:]) > 100
