@@ -9,6 +9,7 @@ from jax_ppo.evaluate import evaluate_policy
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
+from jax_ppo.presets import PRESETS, preset
 from jax_ppo.rollout import collect_rollout, init_rollout_state
 from jax_ppo.schedules import adapt_kl_coef, scheduled
 from jax_ppo.train import (
@@ -23,7 +24,7 @@ from jax_ppo.train import (
     train_updates,
 )
 from jax_ppo.types import Batch, EpisodeResults, Metrics, RandomDraws, TrainState, Transition
-from jax_ppo.update import UpdateCoefficients, gradient_step, make_optimizer, update_policy
+from jax_ppo.update import UpdateCoefficients, global_norm, gradient_step, make_optimizer, update_policy
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "EpisodeResults",
     "Metrics",
     "Network",
+    "PRESETS",
     "PPOConfig",
     "RandomDraws",
     "RunningStats",
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate_policy",
     "explained_variance",
     "from_gymnax",
+    "global_norm",
     "gradient_step",
     "init_rollout_state",
     "init_stats",
@@ -67,6 +70,7 @@ __all__ = [
     "normalize",
     "normalize_advantages",
     "ppo_loss",
+    "preset",
     "scale",
     "scheduled",
     "train",

@@ -77,9 +77,9 @@ class PPOConfig:
 
     total_steps: int = count(150_000)
     """Environment steps in all, over all environments; rounded down to whole updates."""
-    num_envs: int = count(8)
+    num_envs: int = count(16)
     """Environments stepped side by side."""
-    num_steps: int = count(64)
+    num_steps: int = count(32)
     """Steps of each environment between two updates."""
     update_epochs: int = count(10)
     """Passes over each rollout."""
@@ -158,12 +158,12 @@ class PPOConfig:
         """Bring lists, mappings and whole numbers to one form, then check every field."""
         for spec in dataclasses.fields(self):
             value = getattr(self, spec.name)
-            if isinstance(value, list):
+            if spec.metadata.get("coefficient"):
+                object.__setattr__(self, spec.name, _as_float(value))
+            elif isinstance(value, list):
                 object.__setattr__(self, spec.name, tuple(value))
             elif isinstance(value, Mapping):
                 object.__setattr__(self, spec.name, dict(value))
-            elif spec.metadata.get("coefficient") and type(value) is int:
-                object.__setattr__(self, spec.name, float(value))
         _check_config(self)
 
     @property
@@ -217,13 +217,14 @@ def _check_field(spec: dataclasses.Field[Any], value: Any) -> None:
             _check_count(f"every entry of {spec.name}", size)
     elif isinstance(spec.type, type) and not isinstance(value, spec.type):
         raise ConfigError(f"{spec.name} must be of type {spec.type.__name__}, got {value!r}")
-    elif get_origin(spec.type) is Mapping and not isinstance(value, dict):
-        raise ConfigError(f"{spec.name} must map names to values, got {value!r}")
+    elif get_origin(spec.type) is Mapping:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise ConfigError(f"{spec.name} must map names to values, got {value!r}")
 
 
 def _check_coefficient(name: str, value: Any, interval: Interval) -> None:
-    """Raise ConfigError unless every number in `value` lies in `interval`."""
-    if value is None or isinstance(value, (str, bytes, bool)):
+    """Raise ConfigError unless `value` is a number, or an array of them, inside `interval`."""
+    if not isinstance(value, float) and not _is_real_array(value):
         raise ConfigError(f"{name} must be {interval}, got {value!r}")
     numbers = _concrete_numbers(value)
     if numbers is not None and not interval.contains(numbers):
@@ -237,8 +238,24 @@ def _check_count(name: str, value: Any) -> None:
         raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
+def _as_float(value: Any) -> Any:
+    """Python's and NumPy's real numbers as a Python float; anything else as it is."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return value
+
+
+def _is_real_array(value: Any) -> bool:
+    """Whether `value` is an array of real numbers, concrete or traced, of whatever framework."""
+    dtype = str(getattr(value, "dtype", ""))
+    return hasattr(value, "shape") and any(kind in dtype for kind in ("float", "int"))
+
+
 def _concrete_numbers(value: Any) -> np.ndarray | None:
-    """`value` as an array of floats, or None where a framework is still tracing it."""
+    """A number or an array as an array of floats; None where a framework is still tracing it."""
     try:
         return np.asarray(value, dtype=np.float64)
     except Exception:  # each framework has an error of its own for a tracer

@@ -131,22 +131,32 @@ def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
 
     Args:
         params: The environment's parameters, a dataclass.
-        changes: New values by name; a whole number stays one where the default is one.
+        changes: New values by name, each of its default's shape and whole where the default is.
 
     Raises:
-        ConfigError: A name is not one of the parameters.
+        ConfigError: A name is not one of the parameters, or a value cannot stand for its default.
     """
     names = [spec.name for spec in dataclasses.fields(params)]
     for name in changes:
         if name not in names:
             raise ConfigError(_unknown("environment parameter", name, names))
-    typed = {
-        name: int(value)
-        if type(getattr(params, name)) is int and isinstance(value, float) and value.is_integer()
-        else value
-        for name, value in changes.items()
-    }
+    typed = {name: _like_default(name, value, getattr(params, name)) for name, value in changes.items()}
     return dataclasses.replace(params, **typed)
+
+
+def _like_default(name: str, value: Any, default: Any) -> Any:
+    """A new value of an environment parameter, whole if its default is a whole number."""
+    is_number = isinstance(value, (bool, int, float)) or hasattr(value, "dtype")
+    if not is_number or jnp.shape(value) != jnp.shape(default):
+        shape = f" of shape {jnp.shape(default)}" if jnp.ndim(default) else ""
+        raise ConfigError(f"env_params: {name} must be a number{shape} like {default}, got {value!r}")
+    if type(default) is not int or jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        return value
+    if isinstance(value, jax.core.Tracer):
+        return value.astype(jnp.int32)
+    if int(value) != value:
+        raise ConfigError(f"env_params: {name} must be a whole number like {default}, got {value}")
+    return int(value)
 
 
 def from_gymnax(env: Any, params: Any) -> Environment:

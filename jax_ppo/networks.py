@@ -33,13 +33,16 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
         env: Gives the shape of observations and the kind of actions.
 
     Raises:
-        ConfigError: A CNN is asked for observations that are not images.
+        ConfigError: A CNN is asked for observations that are not images, or too small for it.
     """
+    convolutional = _is_convolutional(config, env.obs_shape)
+    if convolutional:
+        _check_image_size(config, env.obs_shape)
     module = ActorCritic(
         discrete=isinstance(env.actions, DiscreteActions),
         num_outputs=env.actions.noise_dim,
         config=config,
-        convolutional=_is_convolutional(config, env.obs_shape),
+        convolutional=convolutional,
     )
     sample_obs = jnp.zeros((1, *env.obs_shape))
     return Network(init=lambda key: module.init(key, sample_obs), apply=module.apply)
@@ -120,3 +123,16 @@ def _is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
             "use network = mlp"
         )
     return True
+
+
+def _check_image_size(config: PPOConfig, obs_shape: tuple[int, ...]) -> None:
+    """Raise ConfigError if the convolutions leave nothing of the image."""
+    for size in obs_shape[:2]:
+        for _ in config.conv_channels:
+            size = (size - config.conv_kernel_size) // config.conv_stride + 1
+            if size < 1:
+                raise ConfigError(
+                    f"{len(config.conv_channels)} convolutions of conv_kernel_size = "
+                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave nothing "
+                    f"of images of shape {obs_shape}; use fewer or smaller ones, or network = mlp"
+                )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jax_ppo.advantages import compute_gae
 from jax_ppo.config import PPOConfig
@@ -17,7 +16,7 @@ from jax_ppo.networks import Network, make_network
 from jax_ppo.rollout import collect_rollout, init_rollout_state
 from jax_ppo.schedules import adapt_kl_coef, scheduled
 from jax_ppo.types import Batch, Metrics, Params, RandomDraws, TrainState, Transition
-from jax_ppo.update import LossFn, UpdateCoefficients, make_optimizer, update_policy
+from jax_ppo.update import LossFn, UpdateCoefficients, global_norm, make_optimizer, update_policy
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def train_step_from_draws(
         "advantage_std": jnp.std(batch.advantages),
         "value_mean": jnp.mean(batch.old_value),
         "reward_mean": jnp.mean(transitions.reward),
-        "param_norm": optax.global_norm(params),
+        "param_norm": global_norm(params),
         "learning_rate": jnp.asarray(coefficients.learning_rate, float),
         "clip_eps": jnp.asarray(coefficients.clip_eps, float),
     }

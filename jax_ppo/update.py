@@ -59,6 +59,14 @@ def make_optimizer(
     return optax.chain(*parts, optax.scale(-1.0 * learning_rate))
 
 
+def global_norm(tree: Any) -> jax.Array:
+    """sqrt(sum of x^2 over every entry x of every leaf): the length of the whole vector [].
+
+    Source: Pascanu et al. (2013), "On the difficulty of training recurrent neural networks".
+    """
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+
+
 def gradient_step(
     learner: Learner,
     batch: Batch,
@@ -101,7 +109,7 @@ def gradient_step(
         after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, learner)
         after = after._replace(stopped=stopped)
     taken = 1.0 - after.stopped.astype(jnp.result_type(float))
-    return after, {**metrics, "grad_norm": optax.global_norm(gradient), "taken": taken}
+    return after, {**metrics, "grad_norm": global_norm(gradient), "taken": taken}
 
 
 def update_policy(
