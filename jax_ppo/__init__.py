@@ -24,7 +24,13 @@ from jax_ppo.train import (
     train_updates,
 )
 from jax_ppo.types import Batch, EpisodeResults, Metrics, RandomDraws, TrainState, Transition
-from jax_ppo.update import UpdateCoefficients, global_norm, gradient_step, make_optimizer, update_policy
+from jax_ppo.update import (
+    UpdateCoefficients,
+    global_norm,
+    gradient_step,
+    make_optimizer,
+    update_policy,
+)
 
 __version__ = "0.1.0"
 

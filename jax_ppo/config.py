@@ -33,7 +33,8 @@ class Interval(NamedTuple):
         if self.high < math.inf:
             return f"a number in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
         if self.low > -math.inf:
-            return f"a finite number {'greater than' if self.low_open else 'of at least'} {self.low:g}"
+            bound = "greater than" if self.low_open else "of at least"
+            return f"a finite number {bound} {self.low:g}"
         return "a finite number"
 
 
@@ -72,7 +73,7 @@ class PPOConfig:
     """Name of the environment, as gymnax registers it."""
     env_params: Mapping[str, float] = field(default_factory=dict)
     """Environment parameters that replace the defaults, such as gravity."""
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as the size of DeepSea."""
 
     total_steps: int = count(150_000)
@@ -217,9 +218,8 @@ def _check_field(spec: dataclasses.Field[Any], value: Any) -> None:
             _check_count(f"every entry of {spec.name}", size)
     elif isinstance(spec.type, type) and not isinstance(value, spec.type):
         raise ConfigError(f"{spec.name} must be of type {spec.type.__name__}, got {value!r}")
-    elif get_origin(spec.type) is Mapping:
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            raise ConfigError(f"{spec.name} must map names to values, got {value!r}")
+    elif get_origin(spec.type) is Mapping and not _is_named(value):
+        raise ConfigError(f"{spec.name} must map names to values, got {value!r}")
 
 
 def _check_coefficient(name: str, value: Any, interval: Interval) -> None:
@@ -236,6 +236,11 @@ def _check_count(name: str, value: Any) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < 1:
         raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _is_named(value: Any) -> bool:
+    """Whether `value` maps strings to something."""
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
 def _as_float(value: Any) -> Any:
@@ -284,4 +289,3 @@ def _check_combinations(config: PPOConfig) -> None:
         raise ConfigError("weight_decay needs optimizer = adamw; adam does not use it")
     if config.network == "cnn" and not config.conv_channels:
         raise ConfigError("network = cnn needs at least one entry in conv_channels")
-

@@ -1,10 +1,11 @@
 """Action distributions: categorical, and Gaussian with a diagonal covariance.
 
-Both are values (pytrees) with the same five questions: sample, mode, log_prob, entropy, kl. Sampling
+Both are values (pytrees) that answer five questions: sample, mode, log_prob, entropy, kl. Sampling
 takes its noise as an argument, so that the same draws can be handed to another implementation.
 """
 
 import math
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ class Categorical:
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
-        """log p_action = logits_action - log sum_i exp(logits_i) [...], in nats."""
+        """Log p_action = logits_action - log sum_i exp(logits_i) [...], in nats."""
         log_probs = jax.nn.log_softmax(self.logits)
         return jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
 
@@ -75,7 +76,7 @@ class DiagGaussian:
         return self.mean
 
     def log_prob(self, action: jax.Array) -> jax.Array:
-        """Log-density -sum_k [z_k^2 / 2 + log_std_k + log(2 pi) / 2], z = (a - mean) / std [...]."""
+        """Log-density -sum_k [z_k^2 / 2 + log_std_k + log(2 pi) / 2] [...], z = (a - mean)/std."""
         z = (action - self.mean) * jnp.exp(-self.log_std)
         return -jnp.sum(0.5 * jnp.square(z) + self.log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
@@ -94,8 +95,23 @@ class DiagGaussian:
         return jnp.sum(log_ratio + 0.5 * (variance_ratio + shift - 1.0), axis=-1)
 
 
-Distribution = Categorical | DiagGaussian
-"""Either of the two."""
+class Distribution(Protocol):
+    """What the trainer asks of an action distribution; any pytree that answers can be used."""
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """An action made of the given noise."""
+
+    def mode(self) -> jax.Array:
+        """The most probable action."""
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log-probability or log-density of an action [...], in nats."""
+
+    def entropy(self) -> jax.Array:
+        """Entropy [...], in nats."""
+
+    def kl(self, other: Any) -> jax.Array:
+        """KL(self || other) [...], in nats, for another of the same kind."""
 
 
 def draw_noise(key: jax.Array, shape: tuple[int, ...], *, discrete: bool) -> jax.Array:

@@ -29,7 +29,7 @@ class EnvStep(NamedTuple):
     """What one step of every environment gives."""
 
     obs: jax.Array
-    """Observation to act on next: after the reset where the episode ended [num_envs, *obs_shape]."""
+    """Observation to act on next, after the reset if the episode ended [num_envs, *obs_shape]."""
     state: EnvState
     """Next state, likewise after the reset."""
     reward: jax.Array
@@ -127,7 +127,7 @@ def make_env(config: PPOConfig) -> Environment:
 
 
 def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
-    """gymnax parameters with some of them replaced.
+    """Gymnax parameters with some of them replaced.
 
     Args:
         params: The environment's parameters, a dataclass.
@@ -140,7 +140,8 @@ def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
     for name in changes:
         if name not in names:
             raise ConfigError(_unknown("environment parameter", name, names))
-    typed = {name: _like_default(name, value, getattr(params, name)) for name, value in changes.items()}
+    defaults = {name: getattr(params, name) for name in changes}
+    typed = {name: _like_default(name, changes[name], defaults[name]) for name in changes}
     return dataclasses.replace(params, **typed)
 
 
@@ -148,8 +149,8 @@ def _like_default(name: str, value: Any, default: Any) -> Any:
     """A new value of an environment parameter, whole if its default is a whole number."""
     is_number = isinstance(value, (bool, int, float)) or hasattr(value, "dtype")
     if not is_number or jnp.shape(value) != jnp.shape(default):
-        shape = f" of shape {jnp.shape(default)}" if jnp.ndim(default) else ""
-        raise ConfigError(f"env_params: {name} must be a number{shape} like {default}, got {value!r}")
+        kind = f"an array of shape {jnp.shape(default)}" if jnp.ndim(default) else "a number"
+        raise ConfigError(f"env_params: {name} must be {kind} like {default}, got {value!r}")
     if type(default) is not int or jnp.issubdtype(jnp.result_type(value), jnp.integer):
         return value
     if isinstance(value, jax.core.Tracer):
@@ -191,14 +192,16 @@ def from_gymnax(env: Any, params: Any) -> Environment:
         )
         truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
         next_obs, next_state = encode(next_obs), _cast_like(next_state, state)
-        obs, env_state = _autoreset(terminated | truncated, reset, split[:, 1], next_obs, next_state)
+        done = terminated | truncated
+        obs, env_state = _autoreset(done, reset, split[:, 1], next_obs, next_state)
         reward = reward.reshape(truncated.shape).astype(jnp.result_type(float))
         return EnvStep(obs, env_state, reward, terminated, truncated, next_obs)
 
+    encoded = jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype))
     return Environment(
         reset=reset,
         step=step,
-        obs_shape=jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype)).shape[1:],
+        obs_shape=encoded.shape[1:],
         actions=_describe_actions(env, params),
         max_episode_steps=_static_int(getattr(params, "max_steps_in_episode", None)),
     )
@@ -211,7 +214,7 @@ def _autoreset(
     next_obs: jax.Array,
     next_state: EnvState,
 ) -> tuple[jax.Array, EnvState]:
-    """Replace observation and state by those of a new episode, in the environments that are done."""
+    """Start a new episode in the environments that are done: its observation and its state."""
 
     def select(fresh: jax.Array, stepped: jax.Array) -> jax.Array:
         mask = done.reshape(done.shape + (1,) * (stepped.ndim - 1))
@@ -264,6 +267,7 @@ def _static_int(value: Any) -> int | None:
 def _unknown(kind: str, name: str, known: list[str]) -> str:
     """Error message for a name that does not exist, with the nearest ones that do."""
     lowered = {other.lower(): other for other in known}
-    near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)]
+    matches = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
+    near = [lowered[match] for match in matches]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
     return f"there is no {kind} {name!r}; {hint}"

@@ -45,7 +45,10 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
         convolutional=convolutional,
     )
     sample_obs = jnp.zeros((1, *env.obs_shape))
-    return Network(init=lambda key: module.init(key, sample_obs), apply=module.apply)
+    return Network(
+        init=lambda key: module.init(key, sample_obs),
+        apply=module.apply,  # type: ignore[arg-type]
+    )
 
 
 class ActorCritic(nn.Module):
@@ -133,6 +136,7 @@ def _check_image_size(config: PPOConfig, obs_shape: tuple[int, ...]) -> None:
             if size < 1:
                 raise ConfigError(
                     f"{len(config.conv_channels)} convolutions of conv_kernel_size = "
-                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave nothing "
-                    f"of images of shape {obs_shape}; use fewer or smaller ones, or network = mlp"
+                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave "
+                    f"nothing of images of shape {obs_shape}; "
+                    "use fewer or smaller ones, or network = mlp"
                 )

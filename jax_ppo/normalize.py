@@ -60,7 +60,7 @@ def normalize(stats: RunningStats | None, values: jax.Array, clip: jax.Array | f
 
 
 def scale(stats: RunningStats | None, values: jax.Array, clip: jax.Array | float) -> jax.Array:
-    """values / sqrt(var + 1e-8), clipped to [-clip, clip]; unchanged if stats is None.
+    """Values / sqrt(var + 1e-8), clipped to [-clip, clip]; unchanged if stats is None.
 
     Rewards are scaled but not centered: moving their mean would change which policy is best.
 

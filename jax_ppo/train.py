@@ -1,5 +1,6 @@
 """Training from end to end: a rollout, then an update, as often as the config says."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -152,7 +153,7 @@ def train_step(
     env = components.make_env(config)
     key, draw_key = jax.random.split(state.key)
     draws = draw_randomness(draw_key, config, env)
-    return train_step_from_draws(state.replace(key=key), draws, config, components)
+    return train_step_from_draws(dataclasses.replace(state, key=key), draws, config, components)
 
 
 def draw_randomness(key: jax.Array, config: PPOConfig, env: Environment) -> RandomDraws:
@@ -289,4 +290,6 @@ def _next_kl_coef(
     distribution, _ = network.apply(params, batch.obs)
     kl = jnp.mean(batch.old_distribution.kl(distribution))
     metrics = {"kl_after_update": kl, "kl_coef": kl_coef}
-    return (adapt_kl_coef(kl_coef, kl, config.kl_target) if config.adaptive_kl else kl_coef), metrics
+    if not config.adaptive_kl:
+        return kl_coef, metrics
+    return adapt_kl_coef(kl_coef, kl, config.kl_target), metrics

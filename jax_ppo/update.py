@@ -1,5 +1,6 @@
 """Several epochs of gradient steps on the samples of one rollout."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ def gradient_step(
         `taken`: 1 where the step was taken, else 0.
     """
     if config.advantage_normalization == "minibatch":
-        batch = batch.replace(advantages=normalize_advantages(batch.advantages))
+        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
 
     def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
         distribution, values = network.apply(params, batch.obs)
@@ -140,7 +141,7 @@ def update_policy(
         likewise, kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
     if config.advantage_normalization == "batch":
-        batch = batch.replace(advantages=normalize_advantages(batch.advantages))
+        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
     num_gradient_steps = config.update_epochs * config.num_minibatches
     minibatches = permutations.reshape(num_gradient_steps, config.minibatch_size)
 

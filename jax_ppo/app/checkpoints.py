@@ -59,7 +59,7 @@ def save_checkpoint(folder: Path, update: int, tree: Any, keep: int) -> Path:
     path = folder / f"update_{update:09d}.safetensors"
     unfinished = path.with_suffix(".tmp")
     with unfinished.open("wb") as file:
-        file.write(save(arrays, metadata={"sha256": _digest(arrays), "update": str(update)}))
+        file.write(save(arrays, metadata={"sha256": _digest(arrays)}))
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
@@ -88,7 +88,8 @@ def load_checkpoint(path: Path, template: Tree) -> Tree:
             f"{path.name} does not fit the run's config: {differing[0]} is only in "
             f"{'the checkpoint' if differing[0] in arrays else 'the config'}"
         )
-    leaves = [_restore(path, n, arrays[n], leaf) for n, (_, leaf) in zip(names, expected, strict=True)]
+    wanted = zip(names, expected, strict=True)
+    leaves = [_restore(path, name, arrays[name], leaf) for name, (_, leaf) in wanted]
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -144,7 +145,8 @@ def _restore(path: Path, name: str, array: np.ndarray, like: Any) -> jax.Array:
     wanted = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         raise CheckpointMismatchError(
-            f"{path.name} does not fit the run's config: {name} is {array.dtype}{list(array.shape)}, "
+            f"{path.name} does not fit the run's config: {name} is "
+            f"{array.dtype}{list(array.shape)}, "
             f"but the config asks for {wanted.dtype}{list(wanted.shape)}"
         )
     restored = jax.numpy.asarray(array)

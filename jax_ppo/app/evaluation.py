@@ -1,5 +1,6 @@
 """Evaluating the agents of a run, and saying how they do."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,12 @@ from rich.table import Table
 
 from jax_ppo.app.statistics import Summary, summarize
 from jax_ppo.config import PPOConfig
+from jax_ppo.envs import make_env
 from jax_ppo.evaluate import evaluate_policy
 from jax_ppo.types import EpisodeResults, TrainState
+
+UNLIMITED_STEPS = 100_000
+"""Steps after which an episode counts as unfinished where the environment sets no limit."""
 
 
 def evaluate_states(
@@ -30,12 +35,13 @@ def evaluate_states(
         The outcome of every episode [num_seeds, num_episodes].
     """
     keys = jax.random.split(jax.random.key(seed), states.update.shape[0])
+    limit = make_env(config).max_episode_steps or UNLIMITED_STEPS
     return _evaluate(
-        keys, states.params, states.rollout.obs_stats, config, num_episodes, deterministic
+        keys, states.params, states.rollout.obs_stats, config, num_episodes, deterministic, limit
     )
 
 
-@partial(jax.jit, static_argnames=("num_episodes", "deterministic"))
+@partial(jax.jit, static_argnames=("num_episodes", "deterministic", "max_steps"))
 def _evaluate(
     keys: jax.Array,
     params: Any,
@@ -43,6 +49,7 @@ def _evaluate(
     config: PPOConfig,
     num_episodes: int,
     deterministic: bool,
+    max_steps: int,
 ) -> EpisodeResults:
     def evaluate_one(key: jax.Array, params: Any, obs_stats: Any) -> EpisodeResults:
         return evaluate_policy(
@@ -52,14 +59,19 @@ def _evaluate(
             config,
             num_episodes=num_episodes,
             deterministic=deterministic,
-            max_steps=_time_limit(config),
+            max_steps=max_steps,
         )
 
     return jax.vmap(evaluate_one)(keys, params, obs_stats)
 
 
-def report(results: EpisodeResults, seeds: range) -> dict[str, Any]:
-    """The outcome as data: a summary per agent, and one over the means of all agents."""
+def report(results: EpisodeResults, seeds: Iterable[int]) -> dict[str, Any]:
+    """The outcome as data: a summary per agent, and one over the means of all agents.
+
+    Args:
+        results: The outcome of every episode [num_seeds, num_episodes].
+        seeds: The agents' seeds.
+    """
     returns = np.asarray(results.episode_return)
     return {
         "per_seed": {
@@ -94,14 +106,9 @@ def report_table(content: dict[str, Any], title: str) -> Table:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
+    """A summary's entries as text."""
     summary = Summary(**{name: row[name] for name in Summary._fields})
     interval = f"{summary.ci_low:.1f} .. {summary.ci_high:.1f}"
     numbers = (summary.mean, summary.median, summary.iqm)
     extremes = (summary.minimum, summary.maximum)
     return [*(f"{x:.1f}" for x in numbers), interval, *(f"{x:.1f}" for x in extremes)]
-
-
-def _time_limit(config: PPOConfig) -> int | None:
-    """The time limit as the user set it, which tracing would hide."""
-    limit = config.env_params.get("max_steps_in_episode")
-    return None if limit is None or isinstance(limit, jax.core.Tracer) else int(limit)

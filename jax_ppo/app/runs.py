@@ -1,13 +1,13 @@
 """A run folder: everything about one training run, in plain files.
 
-    run.json              config and settings: enough to start the run anew
-    starts.jsonl          a row per start or resume: command, versions, devices
-    metrics.jsonl         a row per update and seed
-    timing.jsonl          a row per piece of training: update, steps, seconds
-    checkpoints/          update_*.safetensors
-    tensorboard/          the metrics as TensorBoard events
-    learning_curve.png    episode return against environment steps
-    evaluation.json       how the trained agents perform
+run.json              config and settings: enough to start the run anew
+starts.jsonl          a row per start or resume: command, versions, devices
+metrics.jsonl         a row per update and seed
+timing.jsonl          a row per piece of training: update, steps, seconds
+checkpoints/          update_*.safetensors
+tensorboard/          the metrics as TensorBoard events
+learning_curve.png    episode return against environment steps
+evaluation.json       how the trained agents perform
 """
 
 import dataclasses
@@ -51,7 +51,9 @@ class RunSettings:
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
         if not self.checkpoint_seconds >= 0:
-            raise ConfigError(f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}")
+            raise ConfigError(
+                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
+            )
 
     @property
     def seeds(self) -> range:
@@ -137,7 +139,7 @@ def record_start(run: Run) -> None:
     """Note the command, the versions and the devices that training now runs on."""
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
@@ -189,7 +191,7 @@ def truncate_rows(path: Path, update: int) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    unfinished = path.with_suffix(".tmp")
+    unfinished = path.with_name(f"{path.name}.tmp")
     with unfinished.open("w") as file:
         json.dump(content, file, indent=2, default=str)
         file.write("\n")

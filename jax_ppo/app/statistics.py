@@ -9,7 +9,7 @@ from scipy import stats
 class Summary(NamedTuple):
     """Location of a sample, with an interval for its interquartile mean."""
 
-    count: int
+    num_values: int
     mean: float
     median: float
     iqm: float
@@ -52,7 +52,7 @@ def summarize(values: np.ndarray, seed: int = 0) -> Summary:
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
     return Summary(
-        count=values.size,
+        num_values=values.size,
         mean=float(values.mean()),
         median=float(np.median(values)),
         iqm=iqm,

@@ -124,7 +124,7 @@ def test_value_loss_by_hand() -> None:
     [
         # clipped to 0.5: max((2 - 3)^2, (0.5 - 3)^2) / 2 = 6.25 / 2
         (2.0, 0.0, 3.0, 3.125),
-        # overshoots: max((2 - 0)^2, (0.5 - 0)^2) / 2 = 4 / 2
+        # overshoots, and the larger error counts: max((2 - 0)^2, (0.5 - 0)^2) / 2 = 4 / 2
         (2.0, 0.0, 0.0, 2.0),
         # inside the band: (0.25 - 1)^2 / 2
         (0.25, 0.0, 1.0, 0.28125),

@@ -1,0 +1,47 @@
+# Everything runs in .venv, which is made on first use and made anew when the packaging changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+INSTALLED_DEV := $(VENV)/installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+train: $(INSTALLED) ## train PPO on CartPole-v1
+	$(BIN)/jax-ppo train
+
+test: check ## check the style, then run every test that takes seconds
+	$(BIN)/python -m pytest -n auto
+
+test-slow: $(INSTALLED_DEV) ## run the tests that take minutes
+	$(BIN)/python -m pytest -n auto -m slow
+
+check: $(INSTALLED_DEV) ## lint, format check, type check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED_DEV) ## put the code into its format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; say which with make PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(PIP_INSTALL) .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP_INSTALL) '.[torch,dev]'
+	@touch $@
+
+.PHONY: help train test test-slow check format clean

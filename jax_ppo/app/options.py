@@ -1,0 +1,52 @@
+"""Reading the options of a command, with mistakes reported in a line or two."""
+
+import io
+import re
+from contextlib import redirect_stderr
+from typing import TypeVar
+
+import tyro
+
+from jax_ppo.app.errors import AppError
+
+Options = TypeVar("Options")
+
+
+class UsageError(AppError):
+    """The words on the command line make no sense; the message says which, and what would."""
+
+
+def parse_options(
+    kind: type[Options], command: str, words: list[str], defaults: Options | None = None
+) -> Options:
+    """Read a command's options.
+
+    Args:
+        kind: The dataclass of the options.
+        command: What the user typed before the options.
+        words: The options.
+        defaults: Values to use in place of the dataclass's own defaults.
+
+    Raises:
+        UsageError: There is no such option, or its value is of the wrong kind.
+    """
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            if defaults is None:
+                return tyro.cli(kind, prog=command, args=words)
+            return tyro.cli(kind, prog=command, args=words, default=defaults)
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise UsageError(_shorten(complaint.getvalue(), command)) from None
+
+
+def _shorten(complaint: str, command: str) -> str:
+    """The first paragraph of a boxed complaint, and the options that it suggests."""
+    lines = [line.strip("│ ") for line in complaint.splitlines() if line.startswith("│")]
+    breaks = [i for i, line in enumerate(lines) if line.startswith("──")] or [len(lines)]
+    first = " ".join(lines[: breaks[0]]).rstrip(".")
+    near = [m[1] for line in lines[breaks[0] :] if (m := re.match(r"(--[\w-]+)", line))]
+    hint = f"did you mean {' or '.join(near[:3])}? " if "Perhaps" in complaint and near else ""
+    return f"{first or complaint.strip()}\n{hint}see `{command.replace(' [ENV_ID]', '')} --help`"

@@ -1,0 +1,98 @@
+"""What a user sees while training runs: a live bar, or plain lines where there is no terminal."""
+
+import math
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from jax_ppo.app.runs import Run
+
+LINE_SECONDS = 10.0
+"""Time between two lines where there is no terminal."""
+
+SPEED_WINDOW = 20
+"""Pieces of training that the speed is measured over."""
+
+
+class Display:
+    """Progress of one run: steps done, steps per second, episode return, time left."""
+
+    def __init__(self, run: Run, console: Console) -> None:
+        """Prepare; nothing is shown before the context is entered."""
+        self._run = run
+        self._console = console
+        self._times: deque[tuple[float, int]] = deque(maxlen=SPEED_WINDOW)
+        self._last_line = time.monotonic()
+        self._returns: dict[int, float] = {}
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self._task = self._bar.add_task(
+            run.config.env_id,
+            total=run.config.num_updates,
+            status="compiling ...",
+        )
+
+    def say(self, text: str) -> None:
+        """Print a message above the bar."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def begin(self, update: int) -> None:
+        """Show that training goes on from `update`."""
+        self._bar.update(self._task, completed=update)
+        if update:
+            self.say(f"going on after update {update} of {self._run.config.num_updates}")
+
+    def advance(self, update: int, rows: list[dict[str, Any]]) -> None:
+        """Show that training has reached `update`, with these new rows of metrics."""
+        now = time.monotonic()
+        self._times.append((now, update))
+        for row in rows:
+            if math.isfinite(row["episode_return"]):
+                self._returns[row["seed"]] = row["episode_return"]
+        status = self._status(update)
+        self._bar.update(self._task, completed=update, status=status)
+        finished = update == self._run.config.num_updates
+        if not self._console.is_terminal and (finished or now - self._last_line > LINE_SECONDS):
+            self._last_line = now
+            self.say(f"{self._run.config.env_id}: {status}")
+
+    def __enter__(self) -> Self:
+        """Show the bar, if there is a terminal to show it on."""
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def _status(self, update: int) -> str:
+        """Steps done, speed, and the mean over the seeds of the last episode returns seen."""
+        agents = self._run.settings.num_seeds
+        status = f"{update * self._run.config.batch_size:,} steps"
+        if agents > 1:
+            status += f" x {agents} agents"
+        (t0, update0), (t1, update1) = self._times[0], self._times[-1]
+        if update1 > update0:
+            steps = (update1 - update0) * self._run.config.batch_size * agents
+            status += f", {steps / (t1 - t0):,.0f} steps/s"
+        if self._returns:
+            mean = sum(self._returns.values()) / len(self._returns)
+            status += f", episode return {mean:.1f}"
+        return status

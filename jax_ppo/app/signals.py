@@ -1,0 +1,42 @@
+"""Turning Ctrl-C and SIGTERM into a request that training can answer in its own time."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """While this context is open, the first signal is noted and the second one acts as usual."""
+
+    def __init__(self) -> None:
+        """No signal has come yet."""
+        self.signal_number = 0
+        """Number of the signal that asked to stop; 0 while none has."""
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take over the signals, where this is the thread that receives them."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

@@ -1,0 +1,1 @@
+"""Tests of the program: command line, run folders, checkpoints, resuming, pictures."""

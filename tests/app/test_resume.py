@@ -1,0 +1,269 @@
+"""Whatever happens to a run, resuming it ends where an uninterrupted run does, bit for bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from jax_ppo.app.checkpoints import CheckpointMismatchError, list_checkpoints
+from jax_ppo.app.runs import Run, RunSettings, open_run
+from jax_ppo.app.training import Interrupted, train_run
+from tests.app.conftest import CONFIG, SETTINGS, QuietDisplay
+
+NewRun = Callable[..., Run]
+
+
+class Crash(Exception):
+    """Stands for the power going off."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+def train_and_crash(run: Run, after: int) -> None:
+    """Train until the metrics of update `after` are written, but not its checkpoint."""
+    with pytest.raises(Crash):
+        train_run(run, QuietDisplay(run, after, crash))
+
+
+def assert_same_outcome(run: Run, other: Run) -> None:
+    """The last checkpoint and all metrics are the same, byte for byte."""
+    newest, expected = (list_checkpoints(r.checkpoints)[-1].path for r in (run, other))
+    assert newest.name == expected.name
+    assert newest.read_bytes() == expected.read_bytes()
+    assert run.metrics.read_text() == other.metrics.read_text()
+
+
+def test_metrics_have_a_row_per_update_and_seed(finished_run: Run) -> None:
+    rows = [json.loads(line) for line in finished_run.metrics.read_text().splitlines()]
+    index = [(row["update"], row["steps"], row["seed"]) for row in rows]
+    assert index == [(u, 32 * u, seed) for u in range(1, 13) for seed in (0, 1)]
+
+
+def test_same_seed_same_bytes(finished_run: Run, new_run: NewRun) -> None:
+    again = new_run("again")
+    train_run(again, QuietDisplay(again))
+    assert_same_outcome(again, finished_run)
+
+
+def test_the_length_of_pieces_changes_nothing(
+    finished_run: Run, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax_ppo.app.training.PIECE_SECONDS", 0.0)
+    one_by_one = new_run("one_by_one")
+    train_run(one_by_one, QuietDisplay(one_by_one))
+    assert len(one_by_one.timing.read_text().splitlines()) == CONFIG.num_updates
+    assert len(finished_run.timing.read_text().splitlines()) < CONFIG.num_updates
+    assert_same_outcome(one_by_one, finished_run)
+
+
+@pytest.mark.parametrize("after", [1, 3, 12])
+def test_crash_between_metrics_and_checkpoint(
+    after: int, finished_run: Run, new_run: NewRun
+) -> None:
+    run = new_run("crashed")
+    train_and_crash(run, after)
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_several_crashes(finished_run: Run, new_run: NewRun) -> None:
+    run = new_run("unlucky")
+    for after in (1, 4, 7):
+        train_and_crash(run, after)
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_half_written_row(finished_run: Run, new_run: NewRun) -> None:
+    run = new_run("torn")
+    train_and_crash(run, 3)
+    for file in (run.metrics, run.timing):
+        with file.open("a") as stream:
+            stream.write('{"update": 4, "steps": 1')
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_rows_lost_with_their_checkpoint_kept_are_an_error_nobody_sees(
+    finished_run: Run, new_run: NewRun
+) -> None:
+    """Rows are on disk before the checkpoint that says they are done."""
+    run = new_run("ordered")
+    with pytest.raises(Interrupted):
+        train_run(run, QuietDisplay(run, 3, lambda: signal.raise_signal(signal.SIGTERM)))
+    newest = list_checkpoints(run.checkpoints)[-1].update
+    assert json.loads(run.metrics.read_text().splitlines()[-1])["update"] == newest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_stops(number: int, finished_run: Run, new_run: NewRun) -> None:
+    run = new_run("stopped", settings=RunSettings(num_seeds=2, checkpoint_seconds=1e9))
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="jax-ppo resume") as stop:
+        train_run(run, QuietDisplay(run, 3, lambda: signal.raise_signal(number)))
+    assert stop.value.signal_number == number
+    assert signal.getsignal(number) is handler
+    assert [c.update for c in list_checkpoints(run.checkpoints)] == [0, 3]
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_second_signal_does_not_wait(new_run: NewRun) -> None:
+    run = new_run("impatient")
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, QuietDisplay(run, 1, twice))
+
+
+def damage_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def damage_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+
+
+def damage_all(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_end, damage_middle, damage_all])
+def test_damaged_newest_checkpoint(
+    damage: Callable[[Path], None], finished_run: Run, new_run: NewRun
+) -> None:
+    run = new_run("damaged")
+    train_and_crash(run, 7)
+    newest, before = list_checkpoints(run.checkpoints)[:-3:-1]
+    damage(newest.path)
+    display = QuietDisplay(run)
+    train_run(open_run(run.path), display)
+    assert display.said[0].startswith(f"{newest.path.name} is damaged")
+    assert f"going back to update {before.update}" in display.said[0]
+    assert_same_outcome(run, finished_run)
+
+
+def test_all_checkpoints_damaged(finished_run: Run, new_run: NewRun) -> None:
+    run = new_run("ruined")
+    train_and_crash(run, 7)
+    for checkpoint in list_checkpoints(run.checkpoints):
+        damage_end(checkpoint.path)
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_checkpoint_of_another_network(new_run: NewRun) -> None:
+    run = new_run("mismatch")
+    train_and_crash(run, 3)
+    wider = Run(run.path, CONFIG.replace(hidden_sizes=(16,)), SETTINGS)
+    with pytest.raises(CheckpointMismatchError, match=r"dense_0.*\[2, 4, 8\].*\[2, 4, 16\]"):
+        train_run(wider, QuietDisplay(wider))
+    without = Run(run.path, CONFIG.replace(normalize_observations=False), SETTINGS)
+    with pytest.raises(CheckpointMismatchError, match="obs_stats"):
+        train_run(without, QuietDisplay(without))
+
+
+def test_seeds_side_by_side_equal_seeds_alone(finished_run: Run, new_run: NewRun) -> None:
+    """Within float32 rounding: a batch of agents may be summed in another order."""
+    together = [json.loads(line) for line in finished_run.metrics.read_text().splitlines()]
+    for seed in (0, 1):
+        run = new_run(f"seed{seed}", settings=RunSettings(seed=seed))
+        train_run(run, QuietDisplay(run))
+        alone = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+        expected = [row for row in together if row["seed"] == seed]
+        assert len(alone) == len(expected) == CONFIG.num_updates
+        for row, other in zip(alone, expected, strict=True):
+            assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+# Killed for real
+
+
+@contextmanager
+def program(*options: str) -> Iterator[subprocess.Popen]:
+    """`jax-ppo` as a process of its own."""
+    command = [sys.executable, "-m", "jax_ppo", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **quiet) as process:
+        yield process
+
+
+TRAIN = (
+    *("train", "--total-steps", "20480", "--num-envs", "4", "--num-steps", "8"),
+    *("--update-epochs", "2", "--num-minibatches", "2", "--hidden-sizes", "8"),
+    *("--checkpoint-seconds", "0", "--eval-episodes", "1", "--normalize-observations"),
+)
+
+
+def finish(*options: str) -> None:
+    """Run the program to its end."""
+    with program(*options) as process:
+        _, complaint = process.communicate()
+    assert process.returncode == 0, complaint
+
+
+def kill_after(seconds: float, *options: str) -> bool:
+    """Kill the program without warning; whether it was still running."""
+    with program(*options) as process:
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        _, complaint = process.communicate()
+    assert "error" not in complaint, complaint
+    return process.returncode != 0
+
+
+def kill_and_resume(tmp_path: Path, kills: int, chance: random.Random) -> None:
+    """Kill runs at random moments, again and again; each must end as if nothing had happened."""
+    calm = tmp_path / "calm"
+    begun = time.monotonic()
+    finish(*TRAIN, "--run-dir", str(calm))
+    duration = time.monotonic() - begun
+    run = tmp_path / "run"
+    while kills > 0:
+        options = ("resume", str(run)) if run.exists() else (*TRAIN, "--run-dir", str(run))
+        if kill_after(chance.uniform(0.1, 1.0) * duration, *options):
+            kills -= 1
+        else:
+            assert_same_outcome(open_run(run), open_run(calm))
+            run = run.with_name(f"{run.name}_and_another")
+    if run.exists():
+        finish("resume", str(run))
+        assert_same_outcome(open_run(run), open_run(calm))
+
+
+def test_kill(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=3, chance=random.Random(0))
+
+
+@pytest.mark.slow
+def test_kill_twenty_times(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=20, chance=random.Random(1))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_the_program(number: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with program(*TRAIN, "--run-dir", str(run), "--total-steps", "32000000") as process:
+        while not (run / "timing.jsonl").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, complaint
+    newest = list_checkpoints(run / "checkpoints")[-1].update
+    assert newest == json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["update"]
