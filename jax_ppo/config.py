@@ -70,7 +70,7 @@ class PPOConfig:
     """
 
     env_id: str = "CartPole-v1"
-    """Name of the environment, as gymnax registers it."""
+    """Name of the environment, as gymnax registers it; or module:name, to import a module first."""
     env_params: Mapping[str, float] = field(default_factory=dict)
     """Environment parameters that replace the defaults, such as gravity."""
     env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ and beside it the observation before the reset, which is what the critic must ju
 
 import dataclasses
 import difflib
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,6 +104,9 @@ class Environment:
 def make_env(config: PPOConfig) -> Environment:
     """The environment that a config names, with its parameters replaced as the config says.
 
+    An env_id of the form `module:name` imports the module first, which is where an environment of
+    one's own can be registered with `gymnax.register`.
+
     Args:
         config: Gives env_id, env_kwargs and env_params.
 
@@ -110,20 +114,33 @@ def make_env(config: PPOConfig) -> Environment:
         ConfigError: The id is unknown, the environment cannot be built, a parameter does not
             exist, or its observations or actions are of a kind that is not supported.
     """
-    if config.env_id not in gymnax.registered_envs:
-        raise ConfigError(_unknown("environment", config.env_id, gymnax.registered_envs))
-    if config.env_id in NEEDS_DOWNLOAD:
+    env_id = _import_module_of(config.env_id)
+    if env_id not in gymnax.registered_envs:
+        raise ConfigError(_unknown("environment", env_id, gymnax.registered_envs))
+    if env_id in NEEDS_DOWNLOAD:
         raise ConfigError(
-            f"{config.env_id} needs a data set that would have to be downloaded, "
+            f"{env_id} needs a data set that would have to be downloaded, "
             "so it cannot be trained on; every other environment can"
         )
     try:
         with jax.ensure_compile_time_eval():
-            env, params = gymnax.make(config.env_id, **config.env_kwargs)
+            env, params = gymnax.make(env_id, **config.env_kwargs)
     except Exception as error:
         arguments = f" with env_kwargs {config.env_kwargs}" if config.env_kwargs else ""
-        raise ConfigError(f"{config.env_id} cannot be built{arguments}: {error}") from error
+        raise ConfigError(f"{env_id} cannot be built{arguments}: {error}") from error
     return from_gymnax(env, replace_params(params, config.env_params))
+
+
+def _import_module_of(env_id: str) -> str:
+    """Import the module of `module:name`, if there is one, and give the name."""
+    module, separator, name = env_id.rpartition(":")
+    if not separator:
+        return env_id
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"env_id {env_id!r}: cannot import {module!r} ({error})") from error
+    return name
 
 
 def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:

@@ -133,8 +133,8 @@ def _to_arrays(tree: Any) -> Arrays:
     """Every leaf by its path in the tree; random keys as their raw words."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        jax.tree_util.keystr(key_path): np.ascontiguousarray(
-            jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        jax.tree_util.keystr(key_path): np.asarray(
+            jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C"
         )
         for key_path, leaf in leaves
     }

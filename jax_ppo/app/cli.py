@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 for a mistake that the message explains, or 128 + n after signal n.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if "" not in sys.path:
+        sys.path.append("")  # so that `module:name` finds modules in the current folder
     console = Console()
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")

@@ -43,10 +43,16 @@ def parse_options(
 
 
 def _shorten(complaint: str, command: str) -> str:
-    """The first paragraph of a boxed complaint, and the options that it suggests."""
-    lines = [line.strip("│ ") for line in complaint.splitlines() if line.startswith("│")]
-    breaks = [i for i, line in enumerate(lines) if line.startswith("──")] or [len(lines)]
-    first = " ".join(lines[: breaks[0]]).rstrip(".")
-    near = [m[1] for line in lines[breaks[0] :] if (m := re.match(r"(--[\w-]+)", line))]
+    """What tyro's box says first, and the options that it suggests."""
+    paragraphs: list[list[str]] = [[]]
+    for line in complaint.splitlines():
+        text = line.strip("│╭╮╰╯ ")
+        if text.startswith("─") or (text and not text.strip("-")):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(text)
+    _, message, *more = [*paragraphs, []]
+    near = [m[1] for lines in more for text in lines if (m := re.match(r"(--[\w-]+)", text))]
     hint = f"did you mean {' or '.join(near[:3])}? " if "Perhaps" in complaint and near else ""
-    return f"{first or complaint.strip()}\n{hint}see `{command.replace(' [ENV_ID]', '')} --help`"
+    first = " ".join(message).strip(" .") or complaint.strip()
+    return f"{first}\n{hint}see `{command.replace(' [ENV_ID]', '')} --help`"

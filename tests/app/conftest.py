@@ -32,7 +32,9 @@ SETTINGS = RunSettings(num_seeds=2, checkpoint_seconds=0.0, keep_checkpoints=3)
 class QuietDisplay(Display):
     """Shows nothing, remembers what it was told, and can do something after a given update."""
 
-    def __init__(self, run: Run, after: int = -1, action: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, run: Run, after: int = -1, action: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(run, Console(quiet=True))
         self.after, self.action = after, action
         self.said: list[str] = []

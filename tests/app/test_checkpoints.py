@@ -1,0 +1,134 @@
+"""Checkpoints: whole or absent, checked when read, and nothing but data."""
+
+import json
+import struct
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jax_ppo.app.checkpoints import (
+    CheckpointMismatchError,
+    CorruptCheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
+
+TREE = {
+    "weights": jnp.arange(6, dtype=jnp.float32).reshape(2, 3),
+    "count": jnp.array(7, jnp.int32),
+    "done": jnp.array([True, False]),
+    "key": jax.random.key(3),
+    "keys": jax.random.split(jax.random.key(4), 2),
+    "nothing": None,
+}
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    restored = load_checkpoint(save_checkpoint(tmp_path, 5, TREE, keep=1), TREE)
+    assert jax.tree.structure(restored) == jax.tree.structure(TREE)
+    for name in ("weights", "count", "done"):
+        np.testing.assert_array_equal(restored[name], TREE[name])
+        assert restored[name].dtype == TREE[name].dtype
+    np.testing.assert_array_equal(
+        jax.random.normal(restored["key"], (4,)), jax.random.normal(TREE["key"], (4,))
+    )
+
+
+def test_template_of_shapes_is_enough(tmp_path: Path) -> None:
+    shapes = jax.eval_shape(lambda: TREE)
+    restored = load_checkpoint(save_checkpoint(tmp_path, 5, TREE, keep=1), shapes)
+    np.testing.assert_array_equal(restored["weights"], TREE["weights"])
+
+
+def test_keeps_the_newest(tmp_path: Path) -> None:
+    for update in (1, 2, 10, 9):
+        save_checkpoint(tmp_path, update, TREE, keep=2)
+    assert [c.update for c in list_checkpoints(tmp_path)] == [9, 10]
+
+
+def test_holds_data_only(tmp_path: Path) -> None:
+    """The file is a safetensors header, which is JSON, and the arrays' bytes: no pickle."""
+    content = save_checkpoint(tmp_path, 5, TREE, keep=1).read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    assert set(header.pop("__metadata__")) == {"sha256"}
+    assert len(header) == 5
+    ends = max(entry["data_offsets"][1] for entry in header.values())
+    assert len(content) == 8 + size + ends
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save_checkpoint(tmp_path_factory.mktemp("sound"), 5, TREE, keep=1).read_bytes()
+
+
+@given(data=st.data())
+def test_any_truncation_is_noticed(data: st.DataObject, content: bytes) -> None:
+    length = data.draw(st.integers(0, len(content) - 1))
+    check_damaged(content[:length])
+
+
+@given(data=st.data())
+def test_any_flipped_bit_is_noticed(data: st.DataObject, content: bytes) -> None:
+    position = data.draw(st.integers(0, len(content) - 1))
+    bit = data.draw(st.integers(0, 7))
+    damaged = bytearray(content)
+    damaged[position] ^= 1 << bit
+    check_damaged(bytes(damaged))
+
+
+def check_damaged(damaged: bytes) -> None:
+    """Reading fails as damage, never as anything else."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "update_000000001.safetensors"
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptCheckpointError, match="update_000000001"):
+            load_checkpoint(path, TREE)
+
+
+def test_other_shape_type_or_entries(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 5, TREE, keep=1)
+    for changes, words in (
+        ({"weights": jnp.zeros((3, 2))}, r"weights.*\[2, 3\].*\[3, 2\]"),
+        ({"count": jnp.array(7.0)}, r"count.*int32.*float32"),
+        ({"extra": jnp.zeros(1)}, "extra.*only in the config"),
+        ({"done": None}, "done.*only in the checkpoint"),
+    ):
+        with pytest.raises(CheckpointMismatchError, match=words):
+            load_checkpoint(path, {**TREE, **changes})
+
+
+def test_newest_sound_one(tmp_path: Path) -> None:
+    for update in (1, 2, 3):
+        save_checkpoint(tmp_path, update, {"x": jnp.array(update)}, keep=3)
+    for checkpoint in list_checkpoints(tmp_path)[1:]:
+        checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:-1])
+    tree, update, problems = load_newest(tmp_path, {"x": jnp.array(0)})
+    assert tree is not None
+    assert (int(tree["x"]), update, len(problems)) == (1, 1, 2)
+
+
+def test_no_sound_one(tmp_path: Path) -> None:
+    assert load_newest(tmp_path, TREE) == (None, 0, [])
+
+
+def test_crash_while_writing_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, 1, TREE, keep=1)
+
+    def fail(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(tmp_path, 2, TREE, keep=1)
+    assert [c.update for c in list_checkpoints(tmp_path)] == [1]

@@ -1,0 +1,196 @@
+"""The command line: what it does, and what it says to the obvious wrong things."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import gymnax
+import pytest
+
+from jax_ppo import PRESETS, PPOConfig, __version__
+from jax_ppo.app.cli import main
+from jax_ppo.app.runs import Run, RunSettings, open_run
+from tests.core.helpers import count_compilations
+
+TINY = (
+    *("--total-steps", "96", "--num-envs", "4", "--num-steps", "8", "--update-epochs", "2"),
+    *("--num-minibatches", "2", "--hidden-sizes", "8", "--eval-episodes", "4"),
+)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_train_writes_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "CartPole-v1", *TINY, "--num-seeds", "2", "--learning-rate", "5e-4"]) == 0
+    (run,) = Path("runs").iterdir()
+    assert {path.name for path in run.iterdir()} == {
+        *("run.json", "starts.jsonl", "metrics.jsonl", "timing.jsonl", "checkpoints"),
+        *("tensorboard", "learning_curve.png", "evaluation.json"),
+    }
+    assert open_run(run).config.learning_rate == 5e-4
+    start = json.loads((run / "starts.jsonl").read_text())
+    assert start["versions"]["jax"]
+    assert start["devices"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert set(evaluation["per_seed"]) == {"0", "1"}
+    assert evaluation["per_seed"]["0"]["num_values"] == 4
+    said = capsys.readouterr()
+    assert str(run) in said.out.replace("\n", "")
+    assert "96 steps x 2 agents" in said.out
+    assert said.err == ""
+
+
+def test_environment_that_a_user_registers() -> None:
+    """In a module of the current folder, named before a colon; resuming finds it again."""
+    Path("my_pole.py").write_text(
+        "import gymnax\n"
+        "from gymnax.environments.classic_control.cartpole import CartPole\n"
+        "gymnax.register('MyPole', CartPole)\n"
+    )
+    assert main(["train", "my_pole:MyPole", *TINY, "--run-dir", "mine"]) == 0
+    assert open_run(Path("mine")).config.env_id == "my_pole:MyPole"
+    assert main(["resume", "mine", "--eval-episodes", "1"]) == 0
+
+
+def test_environment_parameters_and_arguments() -> None:
+    options = ("--env-params", "max_steps_in_episode", "5", "--env-kwargs", "size", "4")
+    assert main(["train", "DeepSea-bsuite", *TINY, *options[3:], "--run-dir", "sea"]) == 0
+    assert open_run(Path("sea")).config.env_kwargs == {"size": 4}
+    assert main(["train", *TINY, *options[:3], "--run-dir", "pole"]) == 0
+    rows = map(json.loads, Path("pole/metrics.jsonl").read_text().splitlines())
+    assert {row["episode_length"] for row in rows} == {5.0}
+
+
+def test_preset_is_the_default() -> None:
+    options = ("--total-steps", "2048", "--hidden-sizes", "8", "--eval-episodes", "1")
+    assert main(["train", "Pendulum-v1", *options, "--run-dir", "run"]) == 0
+    expected = PRESETS["Pendulum-v1"].replace(total_steps=2048, hidden_sizes=(8,))
+    assert open_run(Path("run")).config == expected
+    assert main(["train", "--env-id", "Pendulum-v1", *options, "--run-dir", "same"]) == 0
+    assert open_run(Path("same")).config == expected
+
+
+def test_resume_finishes_a_run_that_is_finished_already(finished_run: Run) -> None:
+    before = finished_run.metrics.read_text()
+    assert main(["resume", str(finished_run.path), "--eval-episodes", "2"]) == 0
+    assert finished_run.metrics.read_text() == before
+
+
+def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", str(finished_run.path), "--num-episodes", "5", "--out"]
+    assert main([*command, "a.json"]) == 0
+    assert main([*command, "b.json"]) == 0
+    assert main([*command, "c.json", "--sampled"]) == 0
+    assert main([*command, "d.json", "--seed", "1"]) == 0
+    a, b, c, d = (json.loads(Path(f"{name}.json").read_text()) for name in "abcd")
+    assert a == b
+    assert a["per_seed"] != c["per_seed"]
+    assert a["per_seed"] != d["per_seed"]
+    assert {"mean", "median", "iqm", "ci_low", "ci_high"} <= set(a["per_seed"]["0"])
+    assert "most probable actions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("trian", "no command 'trian'"),
+        ("train --learing-rate 3", "--learing-rate.*\n.*did you mean --learning-rate"),
+        ("train --num-envs 1.5", "--num-envs"),
+        ("train --num-envs", "Missing value.*--num-envs"),
+        ("train --optimizer sgd", "'adam'"),
+        ("train CartPol-v1", "did you mean CartPole-v1"),
+        ("train --env-id Pendulum", "did you mean Pendulum-v1"),
+        ("train nowhere:MyPole", "cannot import 'nowhere'"),
+        ("train MNISTBandit-bsuite", "download"),
+        ("train --gamma 1.5", r"gamma must be a number in \[0, 1\]"),
+        ("train --learning-rate nan", "learning_rate must be a finite number"),
+        ("train --num-envs 0", "num_envs must be a whole number of at least 1"),
+        ("train --num-steps -3", "num_steps must be a whole number of at least 1"),
+        ("train --num-minibatches 7", "do not divide"),
+        ("train --total-steps 100", "less than one update"),
+        ("train --weight-decay 0.1", "adamw"),
+        ("train --network cnn", "network = mlp"),
+        ("train --env-params gravty 3", "did you mean gravity"),
+        ("train --num-seeds 0", "num_seeds must be at least 1"),
+        ("train --eval-episodes 0", "at least 1"),
+        ("train --checkpoint-seconds -1", "checkpoint_seconds"),
+        ("train --run-dir there", "there exists already"),
+        ("train --run-dir there/file/run", "cannot write the run folder"),
+        ("evaluate nowhere", "nowhere is not a run folder"),
+        ("evaluate", "RUN"),
+        ("evaluate there", "not a run folder"),
+        ("resume nowhere", "nowhere is not a run folder"),
+        ("resume broken", "cannot be read"),
+    ],
+)
+def test_mistakes(words: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two lines at most, on stderr, before anything is compiled or written."""
+    Path("there").mkdir()
+    Path("there/file").touch()
+    Path("broken").mkdir()
+    Path("broken/run.json").write_text('{"config": {}, ')
+    with count_compilations() as compilations:
+        assert main(words.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert len(said.err.splitlines()) <= 2
+    assert "Traceback" not in said.err
+    assert re.search(complaint, said.err), said.err
+    assert not Path("runs").exists()
+    assert max(compilations, default=0.0) < 1.0
+
+
+def test_evaluating_a_run_without_checkpoint(
+    finished_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty/checkpoints").mkdir(parents=True)
+    Path("empty/run.json").write_text((finished_run.path / "run.json").read_text())
+    assert main(["evaluate", "empty"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_divergence_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--learning-rate", "1e30", "--max-grad-norm", "None", "--checkpoint-seconds", "0")
+    assert main(["train", *TINY, *options, "--run-dir", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "became" in error
+    assert "at update" in error
+    assert main(["evaluate", "run", "--num-episodes", "2"]) == 0
+    assert not Path("run/evaluation.json").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "resume", "envs"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: jax-ppo {command}" in capsys.readouterr().out
+
+
+def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    for spec in (*dataclasses.fields(PPOConfig), *dataclasses.fields(RunSettings)):
+        assert f"--{spec.name.replace('_', '-')}" in text
+
+
+def test_usage_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == main(["--version"]) == 0
+    text = capsys.readouterr().out
+    assert "jax-ppo train [ENV_ID]" in text
+    assert text.endswith(f"{__version__}\n")
+
+
+def test_envs_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs"]) == 0
+    text = capsys.readouterr().out
+    assert all(env_id in text for env_id in gymnax.registered_envs)
+    assert "needs a download" in text

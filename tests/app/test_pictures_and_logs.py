@@ -1,0 +1,106 @@
+"""What a run leaves behind to look at: rows, events, the learning curve, the display."""
+
+import io
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event
+
+from jax_ppo.app.plots import NUM_BINS, bin_returns, plot_learning_curve
+from jax_ppo.app.progress import Display
+from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
+from jax_ppo.app.tensorboard import EventLog
+
+
+def events(path: Path) -> Iterator[Event]:
+    """Events of a file: records of length, checksum, content, checksum."""
+    content = path.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        yield Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+
+
+def test_events_hold_what_the_rows_hold(finished_run: Run) -> None:
+    rows = [json.loads(line) for line in finished_run.metrics.read_text().splitlines()]
+    for seed in (0, 1):
+        (path,) = (finished_run.path / "tensorboard" / f"seed_{seed}").iterdir()
+        found = {
+            (event.step, value.tag): value.simple_value
+            for event in events(path)
+            for value in event.summary.value
+        }
+        expected = {
+            (row["steps"], name): np.float32(value)
+            for row in rows
+            if row["seed"] == seed
+            for name, value in row.items()
+            if name not in ("update", "steps", "seed") and value is not None
+        }
+        assert found == expected
+
+
+def test_event_log_starts_anew(tmp_path: Path) -> None:
+    row = {"update": 1, "steps": 10, "seed": 0, "loss": 1.0}
+    for _ in range(2):
+        with EventLog(tmp_path / "log") as log:
+            log.add([row])
+    (path,) = (tmp_path / "log" / "seed_0").iterdir()
+    assert [event.step for event in events(path) if event.summary.value] == [10]
+
+
+def test_rows_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [{"update": 1, "x": 0.1}, {"update": 2, "x": math.nan}])
+    append_rows(path, [{"update": 3, "x": math.inf}])
+    assert list(read_rows(path)) == [
+        {"update": 1, "x": 0.1},
+        {"update": 2, "x": None},
+        {"update": 3, "x": None},
+    ]
+    truncate_rows(path, 2)
+    assert [row["update"] for row in read_rows(path)] == [1, 2]
+
+
+def test_bins_weigh_updates_by_episodes() -> None:
+    rows = [
+        {"seed": 0, "steps": 1, "episode_return": 10.0, "num_episodes": 1},
+        {"seed": 0, "steps": 2, "episode_return": 40.0, "num_episodes": 2},
+        {"seed": 0, "steps": 3, "episode_return": None, "num_episodes": 0},
+        {"seed": 1, "steps": NUM_BINS * 2, "episode_return": 5.0, "num_episodes": 1},
+    ]
+    curves, edges = bin_returns(rows, total_steps=NUM_BINS * 2)
+    np.testing.assert_array_equal(edges[:3], [0, 2, 4])
+    assert curves[0][0] == 30.0
+    assert np.isnan(curves[0][1:]).all()
+    assert curves[1][-1] == 5.0
+
+
+def test_learning_curve_is_a_picture(finished_run: Run, tmp_path: Path) -> None:
+    plot_learning_curve(finished_run, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_learning_curve_of_a_run_in_which_no_episode_ended(tmp_path: Path, new_run) -> None:
+    run = new_run("short")
+    row = {"seed": 0, "steps": 32, "episode_return": None, "num_episodes": 0}
+    append_rows(run.metrics, [row, {**row, "seed": 1}])
+    plot_learning_curve(run, tmp_path / "curve.png")
+
+
+def test_display_on_a_terminal_and_off_it(finished_run: Run) -> None:
+    rows = [{"seed": 0, "episode_return": 20.0}, {"seed": 1, "episode_return": math.nan}]
+    for terminal in (False, True):
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=terminal, width=120)
+        with Display(finished_run, console) as display:
+            display.begin(0)
+            display.advance(6, rows)
+            display.advance(12, rows)
+        assert "384 steps x 2 agents" in screen.getvalue()
+        assert "episode return 20.0" in screen.getvalue()

@@ -1,0 +1,54 @@
+"""The defaults and the presets learn, on every seed."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jax_ppo import PRESETS, PPOConfig, evaluate_policy, make_env, make_network, preset, train
+
+
+def final_returns(config: PPOConfig, num_seeds: int) -> np.ndarray:
+    """Train num_seeds agents; mean return of 64 episodes with the most probable actions."""
+    limit = make_env(config).max_episode_steps
+    evaluate = partial(evaluate_policy, config=config, num_episodes=64, max_steps=limit)
+
+    def train_and_evaluate(key: jax.Array) -> jax.Array:
+        state, _ = train(key, config)
+        return evaluate(key, state.params, state.rollout.obs_stats).episode_return.mean()
+
+    keys = jax.vmap(jax.random.key)(np.arange(num_seeds))
+    return np.asarray(jax.jit(jax.vmap(train_and_evaluate))(keys))
+
+
+def test_defaults_solve_cartpole() -> None:
+    config = PPOConfig()
+    assert config.env_id == "CartPole-v1"
+    assert config.total_steps <= 150_000
+    assert final_returns(config, num_seeds=16).min() >= 475
+
+
+@pytest.mark.slow
+def test_pendulum() -> None:
+    config = PRESETS["Pendulum-v1"]
+    assert config.total_steps <= 300_000
+    assert final_returns(config, num_seeds=8).min() > -250
+
+
+@pytest.mark.slow
+def test_breakout() -> None:
+    config = PRESETS["Breakout-MinAtar"]
+    assert config.total_steps <= 3_000_000
+    assert final_returns(config, num_seeds=4).min() > 15
+
+
+@pytest.mark.parametrize("env_id", sorted(PRESETS))
+def test_preset_can_be_built(env_id: str) -> None:
+    config = preset(env_id)
+    assert config.env_id == env_id
+    make_network(config, make_env(config))
+
+
+def test_no_preset_means_the_defaults() -> None:
+    assert preset("Acrobot-v1") == PPOConfig(env_id="Acrobot-v1")
