@@ -229,9 +229,9 @@ def split_env_id(words: list[str]) -> tuple[str, list[str]]:
     """
     if words and not words[0].startswith("-"):
         return words[0], words[1:]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in ("--env-id", "--env_id"):
-            return following, words
+    for i, word in enumerate(words):
+        if word in ("--env-id", "--env_id") and i + 1 < len(words):
+            return words[i + 1], words
         if word.startswith(("--env-id=", "--env_id=")):
             return word.split("=", 1)[1], words
     return PPOConfig.env_id, words

@@ -26,6 +26,14 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
 
+def test_train_without_a_word_solves_cartpole() -> None:
+    assert main(["train"]) == 0
+    (run,) = Path("runs").iterdir()
+    assert open_run(run).config == PPOConfig()
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["over_seeds"]["mean"] >= 475
+
+
 def test_train_writes_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "CartPole-v1", *TINY, "--num-seeds", "2", "--learning-rate", "5e-4"]) == 0
     (run,) = Path("runs").iterdir()
@@ -102,6 +110,7 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
         ("trian", "no command 'trian'"),
         ("train --learing-rate 3", "--learing-rate.*\n.*did you mean --learning-rate"),
         ("train --num-envs 1.5", "--num-envs"),
+        ("train --env-id", "Missing value.*--env-id"),
         ("train --num-envs", "Missing value.*--num-envs"),
         ("train --optimizer sgd", "'adam'"),
         ("train CartPol-v1", "did you mean CartPole-v1"),
