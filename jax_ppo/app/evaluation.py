@@ -95,7 +95,7 @@ def report(results: EpisodeResults, seeds: Iterable[int]) -> dict[str, Any]:
 def report_table(content: dict[str, Any], title: str) -> Table:
     """The outcome as a table for the terminal."""
     table = Table(title=title, title_justify="left")
-    for name in ("seed", "mean", "median", "IQM", "95% interval of IQM", "min", "max", "length"):
+    for name in ("seed", "mean", "median", "IQM", "IQM, 95% CI", "min", "max", "length"):
         table.add_column(name, justify="right")
     for seed, row in content["per_seed"].items():
         table.add_row(seed, *_cells(row), f"{row['mean_length']:.1f}")

@@ -35,6 +35,7 @@ class Display:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
+            expand=True,
         )
         self._task = self._bar.add_task(
             run.config.env_id,
@@ -59,12 +60,11 @@ class Display:
         for row in rows:
             if math.isfinite(row["episode_return"]):
                 self._returns[row["seed"]] = row["episode_return"]
-        status = self._status(update)
-        self._bar.update(self._task, completed=update, status=status)
+        self._bar.update(self._task, completed=update, status=self._status())
         finished = update == self._run.config.num_updates
         if not self._console.is_terminal and (finished or now - self._last_line > LINE_SECONDS):
             self._last_line = now
-            self.say(f"{self._run.config.env_id}: {status}")
+            self.say(f"{self._run.config.env_id}: {self._steps(update)}{self._status()}")
 
     def __enter__(self) -> Self:
         """Show the bar, if there is a terminal to show it on."""
@@ -82,17 +82,20 @@ class Display:
         if self._console.is_terminal:
             self._bar.stop()
 
-    def _status(self, update: int) -> str:
-        """Steps done, speed, and the mean over the seeds of the last episode returns seen."""
+    def _steps(self, update: int) -> str:
+        """Steps done, and by how many agents."""
         agents = self._run.settings.num_seeds
-        status = f"{update * self._run.config.batch_size:,} steps"
-        if agents > 1:
-            status += f" x {agents} agents"
+        times = f" x {agents} agents" if agents > 1 else ""
+        return f"{update * self._run.config.batch_size:,} steps{times}, "
+
+    def _status(self) -> str:
+        """Speed, and the mean over the agents of the last episode returns seen."""
+        parts = []
         (t0, update0), (t1, update1) = self._times[0], self._times[-1]
         if update1 > update0:
-            steps = (update1 - update0) * self._run.config.batch_size * agents
-            status += f", {steps / (t1 - t0):,.0f} steps/s"
+            per_update = self._run.config.batch_size * self._run.settings.num_seeds
+            parts.append(f"{(update1 - update0) * per_update / (t1 - t0):,.0f} steps/s")
         if self._returns:
             mean = sum(self._returns.values()) / len(self._returns)
-            status += f", episode return {mean:.1f}"
-        return status
+            parts.append(f"episode return {mean:.1f}")
+        return ", ".join(parts)
