@@ -102,5 +102,5 @@ def test_display_on_a_terminal_and_off_it(finished_run: Run) -> None:
             display.begin(0)
             display.advance(6, rows)
             display.advance(12, rows)
-        assert "384 steps x 2 agents" in screen.getvalue()
-        assert "episode return 20.0" in screen.getvalue()
+        assert "steps/s, episode return 20.0" in screen.getvalue()
+        assert ("384 steps x 2 agents" in screen.getvalue()) is not terminal
