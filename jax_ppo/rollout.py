@@ -67,11 +67,11 @@ def collect_rollout(
     zero = jnp.zeros(())
     sums = {"return": zero, "length": jnp.zeros((), jnp.int32), "count": jnp.zeros((), jnp.int32)}
     (state, sums), transitions = jax.lax.scan(step, (state, sums), (noise, env_keys))
-    count = sums["count"]
+    count = jnp.asarray(sums["count"], float)
     metrics = {
         "episode_return": jnp.where(count > 0, sums["return"] / count, jnp.nan),
         "episode_length": jnp.where(count > 0, sums["length"] / count, jnp.nan),
-        "num_episodes": count,
+        "num_episodes": sums["count"],
     }
     return state, transitions, metrics
 

@@ -25,7 +25,8 @@ def scheduled(
     """
     if schedule == "constant":
         return initial
-    return initial * (1.0 - update / num_updates)
+    # JAX would divide two whole numbers in float32, even where float64 is the default.
+    return initial * (1.0 - jnp.asarray(update, float) / num_updates)
 
 
 def adapt_kl_coef(
