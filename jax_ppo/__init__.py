@@ -4,7 +4,14 @@ from jax_ppo.advantages import compute_gae, normalize_advantages
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.diagnostics import approx_kl, clip_fraction, explained_variance
 from jax_ppo.distributions import Categorical, DiagGaussian, draw_noise
-from jax_ppo.envs import Environment, EnvStep, from_gymnax, make_env
+from jax_ppo.envs import (
+    ContinuousActions,
+    DiscreteActions,
+    Environment,
+    EnvStep,
+    from_gymnax,
+    make_env,
+)
 from jax_ppo.evaluate import evaluate_policy
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
@@ -23,7 +30,15 @@ from jax_ppo.train import (
     train_step_from_draws,
     train_updates,
 )
-from jax_ppo.types import Batch, EpisodeResults, Metrics, RandomDraws, TrainState, Transition
+from jax_ppo.types import (
+    Batch,
+    EpisodeResults,
+    Metrics,
+    RandomDraws,
+    RolloutState,
+    TrainState,
+    Transition,
+)
 from jax_ppo.update import (
     UpdateCoefficients,
     global_norm,
@@ -39,7 +54,9 @@ __all__ = [
     "Categorical",
     "Components",
     "ConfigError",
+    "ContinuousActions",
     "DiagGaussian",
+    "DiscreteActions",
     "EnvStep",
     "Environment",
     "EpisodeResults",
@@ -48,6 +65,7 @@ __all__ = [
     "PRESETS",
     "PPOConfig",
     "RandomDraws",
+    "RolloutState",
     "RunningStats",
     "TrainState",
     "Transition",

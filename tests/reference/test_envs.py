@@ -1,0 +1,290 @@
+"""Gymnasium as the trainer sees it: autoreset, the two kinds of ending, and what is refused."""
+
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from jax_ppo.config import ConfigError, PPOConfig
+from torch_ref import (
+    collect_rollout,
+    draw_randomness,
+    from_gymnasium,
+    init_rollout_state,
+    make_network,
+)
+from torch_ref import make_env as make_env_of
+
+KEYS = torch.tensor([3, 5])
+STILL = torch.zeros(2, dtype=torch.int64)
+
+
+def make_env(env_id: str, **changes: Any) -> Any:
+    """The environment of a config with this id."""
+    return make_env_of(PPOConfig(env_id=env_id, **changes))
+
+
+def run(env: Any, num_steps: int) -> list[Any]:
+    """The steps of two environments that get action 0 all the time."""
+    _, state = env.reset(KEYS)
+    return [env.step(KEYS, state, STILL) for _ in range(num_steps)]
+
+
+# Autoreset
+
+
+def test_the_step_that_ends_an_episode_gives_both_observations(clock: Any) -> None:
+    steps = run(from_gymnasium(partial(clock, terminate_at=3)), 4)
+    assert [step.obs[0].item() for step in steps] == [1, 2, 0, 1]
+    assert [step.next_obs[0].item() for step in steps] == [1, 2, 3, 1]
+    assert [step.terminated[0].item() for step in steps] == [False, False, True, False]
+
+
+def test_only_the_environments_that_ended_are_reset(clock: Any) -> None:
+    lengths = iter([3, 2, 100])
+    env = from_gymnasium(lambda: clock(terminate_at=next(lengths)))
+    second = run(env, 2)[-1]
+    assert second.obs.tolist() == [[0], [2]]
+    assert second.next_obs.tolist() == [[2], [2]]
+    assert second.terminated.tolist() == [True, False]
+
+
+def test_truncation_is_not_termination(clock: Any) -> None:
+    last = run(from_gymnasium(partial(clock, truncate_at=2)), 2)[-1]
+    assert last.truncated.tolist() == [True, True]
+    assert last.terminated.tolist() == [False, False]
+    assert last.next_obs.tolist() == [[2], [2]]
+
+
+def test_both_endings_at_once_stay_apart(clock: Any) -> None:
+    last = run(from_gymnasium(partial(clock, terminate_at=2, truncate_at=2)), 2)[-1]
+    assert last.truncated.all()
+    assert last.terminated.all()
+
+
+def test_cartpole_ends_beyond_its_limits_and_starts_again_within() -> None:
+    steps = run(make_env("CartPole-v1"), 12)
+    ends = [
+        (step.next_obs[i], step.obs[i]) for step in steps for i in torch.where(step.terminated)[0]
+    ]
+    assert ends, "pushed one way only, a pole falls within 12 steps"
+    for last, first in ends:
+        assert abs(last[2]) > 12 * np.pi / 180
+        assert torch.all(torch.abs(first) <= 0.05)
+
+
+def test_pendulum_is_only_ever_truncated() -> None:
+    env = make_env("Pendulum-v1", env_params={"max_steps_in_episode": 3})
+    _, state = env.reset(KEYS)
+    steps = [env.step(KEYS, state, torch.zeros(2, 1)) for _ in range(3)]
+    assert [step.truncated.all().item() for step in steps] == [False, False, True]
+    assert not any(step.terminated.any() for step in steps)
+    assert not torch.equal(steps[-1].obs, steps[-1].next_obs)
+
+
+def test_later_steps_leave_earlier_observations_alone() -> None:
+    env = make_env("CartPole-v1")
+    first, state = env.reset(KEYS)
+    before = first.clone()
+    second = env.step(KEYS, state, STILL).obs
+    copy = second.clone()
+    env.step(KEYS, state, STILL)
+    assert torch.equal(first, before)
+    assert torch.equal(second, copy)
+
+
+# Seeds
+
+
+def test_keys_decide_the_first_observations() -> None:
+    env = make_env("CartPole-v1")
+    obs, _ = env.reset(KEYS)
+    assert torch.equal(obs, env.reset(KEYS)[0])
+    assert not torch.equal(obs, env.reset(KEYS + 1)[0])
+    assert not torch.equal(obs[0], obs[1])
+
+
+def test_steps_make_no_use_of_their_keys() -> None:
+    env = make_env("CartPole-v1")
+    results = []
+    for keys in (KEYS, KEYS + 17):
+        _, state = env.reset(KEYS)
+        results.append(torch.stack([env.step(keys, state, STILL).obs for _ in range(20)]))
+    assert torch.equal(*results)
+
+
+def test_each_reset_starts_environments_of_its_own() -> None:
+    env = make_env("CartPole-v1")
+    _, one = env.reset(KEYS)
+    expected = env.step(KEYS, env.reset(KEYS)[1], STILL).obs
+    assert torch.equal(env.step(KEYS, one, STILL).obs, expected)
+
+
+# The time limit
+
+
+def test_the_time_limit_comes_from_the_registration() -> None:
+    assert make_env("CartPole-v1").max_episode_steps == 500
+    assert make_env("Pendulum-v1").max_episode_steps == 200
+    assert make_env("CliffWalking-v1").max_episode_steps is None
+
+
+def test_env_params_replace_the_time_limit() -> None:
+    env = make_env("CartPole-v1", env_params={"max_steps_in_episode": 7.0})
+    assert env.max_episode_steps == 7
+
+
+def test_a_custom_environment_need_not_have_one(clock: Any) -> None:
+    assert from_gymnasium(clock).max_episode_steps is None
+
+
+# Observations
+
+
+def test_whole_numbers_become_one_hot() -> None:
+    env = make_env("FrozenLake-v1")
+    obs, state = env.reset(KEYS)
+    assert env.obs_shape == (16,)
+    assert torch.equal(obs, torch.eye(16)[[0, 0]])
+    assert env.step(KEYS, state, STILL).obs.sum(dim=1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("space", "raw", "shape", "expected"),
+    [
+        (spaces.Discrete(3, start=5), np.int64(6), (3,), [0.0, 1.0, 0.0]),
+        (spaces.Box(0.0, 9.0, ()), np.array(4.0, np.float32), (1,), [4.0]),
+        (spaces.Box(0, 255, (2, 2, 1), np.uint8), np.full((2, 2, 1), 7, np.uint8), (2, 2, 1), None),
+    ],
+    ids=["discrete with a start", "scalar", "image"],
+)
+def test_observations_become_floating_point_arrays(
+    clock: Any, space: Any, raw: Any, shape: tuple[int, ...], expected: Any
+) -> None:
+    def make() -> Any:
+        env = clock(terminate_at=1)
+        env.observation_space, env.see = space, lambda: raw
+        return env
+
+    env = from_gymnasium(make)
+    obs, state = env.reset(KEYS)
+    step = env.step(KEYS, state, STILL)
+    assert env.obs_shape == shape
+    for array in (obs, step.obs, step.next_obs):
+        assert array.shape == (2, *shape)
+        assert array.dtype == torch.float32
+        assert array[0].tolist() == (np.full(shape, 7.0).tolist() if expected is None else expected)
+
+
+def test_everything_follows_the_default_dtype(float64: None) -> None:
+    env = make_env("Pendulum-v1")
+    obs, state = env.reset(KEYS)
+    step = env.step(KEYS, state, torch.zeros(2, 1))
+    assert {obs.dtype, step.obs.dtype, step.next_obs.dtype, step.reward.dtype} == {torch.float64}
+    assert env.actions.low.dtype == torch.float64
+
+
+# Actions
+
+
+def test_continuous_actions_are_clipped_to_the_bounds() -> None:
+    actions = make_env("Pendulum-v1").actions
+    assert actions.to_env(torch.tensor([[-5.0], [0.5], [5.0]])).tolist() == [[-2.0], [0.5], [2.0]]
+
+
+def test_the_policy_is_credited_with_the_action_before_clipping(
+    clock: Any, tiny_config: PPOConfig, generator: torch.Generator
+) -> None:
+    env = from_gymnasium(partial(clock, action_space=spaces.Box(-0.1, 0.1, (2,))))
+    network = make_network(tiny_config, env)
+    state = init_rollout_state(generator, tiny_config, env)
+    draws = draw_randomness(generator, tiny_config, env)
+    params = network.init(generator)
+    _, transitions, _ = collect_rollout(
+        state, params, draws.noise, draws.env_keys, tiny_config, env, network
+    )
+    assert torch.any(torch.abs(transitions.action) > 0.1)
+    expected = transitions.distribution.log_prob(transitions.action)
+    assert torch.equal(transitions.log_prob, expected)
+    taken = np.array([made.taken for made in state.env_state.envs])
+    np.testing.assert_array_equal(
+        taken, torch.clamp(transitions.action, -0.1, 0.1).transpose(0, 1).numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "received"),
+    [
+        (spaces.Discrete(3, start=-1), torch.tensor([0, 2]), [np.int64(-1), np.int64(1)]),
+        (spaces.Box(-1.0, 1.0, (1, 2)), torch.ones(2, 2), [np.ones((1, 2), np.float32)] * 2),
+    ],
+    ids=["discrete with a start", "box"],
+)
+def test_the_environment_gets_actions_of_its_own_type(
+    clock: Any, space: Any, action: torch.Tensor, received: Any
+) -> None:
+    env = from_gymnasium(partial(clock, action_space=space))
+    _, state = env.reset(KEYS)
+    env.step(KEYS, state, env.actions.to_env(action))
+    for made, expected in zip(state.envs, received, strict=True):
+        assert space.contains(made.taken[0])
+        np.testing.assert_array_equal(made.taken[0], expected)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("env_id", "nearest"), [("cartpole-v1", "CartPole-v1"), ("Pendulm-v1", "Pendulum-v1")]
+)
+def test_an_unknown_id_names_the_nearest(env_id: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{env_id}'; did you mean {nearest}"):
+        make_env(env_id)
+
+
+def test_a_missing_package_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*_: Any, **__: Any) -> None:
+        raise gymnasium.error.DependencyNotInstalled("Box2D is missing,\n  run pip install box2d")
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    with pytest.raises(ConfigError, match=r"^LunarLander-v3 .*: Box2D is missing, run pip install"):
+        make_env("LunarLander-v3")
+
+
+def test_other_env_params_are_sent_to_env_kwargs() -> None:
+    with pytest.raises(ConfigError, match=r"'gravity'.*env_kwargs"):
+        make_env("CartPole-v1", env_params={"gravity": 1.0})
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, float("nan"), float("inf"), "ten"])
+def test_a_time_limit_must_be_a_positive_whole_number(limit: Any) -> None:
+    with pytest.raises(ConfigError, match="max_steps_in_episode must be a whole number"):
+        make_env("CartPole-v1", env_params={"max_steps_in_episode": limit})
+
+
+def test_env_kwargs_reach_the_constructor() -> None:
+    env = make_env("FrozenLake-v1", env_kwargs={"map_name": "8x8"})
+    assert env.obs_shape == (64,)
+
+
+def test_a_wrong_argument_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"env_kwargs \{'size': 3\}"):
+        make_env("CartPole-v1", env_kwargs={"size": 3})
+
+
+def test_observations_of_several_arrays_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Blackjack-v1: observations of type Tuple"):
+        make_env("Blackjack-v1")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(2), spaces.Tuple([spaces.Discrete(2)])],
+)
+def test_other_kinds_of_actions_are_refused(clock: Any, space: Any) -> None:
+    with pytest.raises(ConfigError, match=f"Clock: actions of type {type(space).__name__}"):
+        from_gymnasium(partial(clock, action_space=space))

@@ -1,0 +1,192 @@
+"""The two packages tell the same story: names, signatures and fields, chapter by chapter.
+
+A name that exists on one side alone must stand in ONE_SIDED with its reason.
+"""
+
+import dataclasses
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+import jax_ppo
+import torch_ref
+
+CHAPTERS = (
+    "advantages",
+    "diagnostics",
+    "distributions",
+    "envs",
+    "evaluate",
+    "losses",
+    "networks",
+    "normalize",
+    "rollout",
+    "schedules",
+    "train",
+    "types",
+    "update",
+)
+
+ONE_SIDED = {
+    # jax_ppo
+    "from_gymnax": "wraps gymnax; its twin is from_gymnasium",
+    "replace_params": "gymnax environments have parameters; Gymnasium's have keyword arguments",
+    "train_updates": "pieces of a jitted loop; in eager code any loop over train_step is one",
+    "config_axes": "axes of jax.vmap",
+    "ActorCritic": "a Flax module; its twins are init_params and actor_critic",
+    # torch_ref
+    "from_gymnasium": "wraps Gymnasium; its twin is from_gymnax",
+    "draw_env_keys": "seeds for Gymnasium; JAX splits keys",
+    "init_params": "half of ActorCritic",
+    "actor_critic": "the other half of ActorCritic",
+    "matmul_precision": "JAX has jax.default_matmul_precision",
+    "map_tensors": "JAX has jax.tree.map",
+    "clip_values": "jnp.clip, with its gradient at a bound",
+    "AdamState": "written out here; optax's own in JAX",
+    "Optimizer": "written out here; optax's GradientTransformation in JAX",
+    "init_moments": "written out here; optax's scale_by_adam in JAX",
+    "optimizer_steps": "written out here; optax's chain in JAX",
+    "update_moments": "written out here; optax's scale_by_adam in JAX",
+    "clip_by_global_norm": "written out here; optax has its own in JAX",
+    "loss_gradient": "JAX has jax.grad",
+}
+
+
+def mirrored(name: str) -> str:
+    """The name that a thing has in PyTorch."""
+    return {"key": "generator"}.get(name, name)
+
+
+def public(package: str, chapter: str) -> dict[str, Any]:
+    """The functions and classes that a chapter defines under a public name."""
+    module = importlib.import_module(f"{package}.{chapter}")
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(thing) or inspect.isclass(thing))
+        and thing.__module__ == module.__name__
+    }
+
+
+def signature(function: Any) -> list[tuple[str, Any, str]]:
+    """Name, kind and default of every parameter."""
+    return [
+        (mirrored(p.name), p.kind, described(p.default))
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+def described(default: Any) -> str:
+    """A default in words: functions by name, records by their fields, anything else as it is."""
+    if inspect.isfunction(default):
+        return default.__name__
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        fields = {f.name: described(getattr(default, f.name)) for f in dataclasses.fields(default)}
+        return f"{type(default).__name__}({fields})"
+    return repr(default)
+
+
+def fields(record: Any) -> list[str] | None:
+    """Names of a dataclass's or a named tuple's fields, in order; None for anything else."""
+    if dataclasses.is_dataclass(record):
+        return [mirrored(field.name) for field in dataclasses.fields(record)]
+    return list(record._fields) if hasattr(record, "_fields") else None
+
+
+def members(record: Any) -> dict[str, Any]:
+    """Methods and properties that a class itself defines; flax adds `replace` by itself."""
+    return {
+        name: member.fget if isinstance(member, property) else member
+        for name, member in vars(record).items()
+        if not name.startswith("_")
+        and name != "replace"
+        and (inspect.isfunction(member) or isinstance(member, property))
+    }
+
+
+COMMON = [
+    (chapter, name)
+    for chapter in CHAPTERS
+    for name in public("jax_ppo", chapter)
+    if name in public("torch_ref", chapter)
+]
+RECORDS = [
+    (chapter, name) for chapter, name in COMMON if inspect.isclass(public("jax_ppo", chapter)[name])
+]
+FUNCTIONS = [pair for pair in COMMON if pair not in RECORDS]
+
+
+def test_the_packages_export_the_same_names() -> None:
+    alone = set(jax_ppo.__all__) ^ set(torch_ref.__all__)
+    assert alone <= set(ONE_SIDED)
+
+
+@pytest.mark.parametrize("package", [jax_ppo, torch_ref], ids=["jax_ppo", "torch_ref"])
+def test_every_exported_name_exists(package: Any) -> None:
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert len(set(package.__all__)) == len(package.__all__)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_defines_the_same_names(chapter: str) -> None:
+    alone = set(public("jax_ppo", chapter)) ^ set(public("torch_ref", chapter))
+    assert alone <= set(ONE_SIDED)
+
+
+def test_every_exception_is_still_needed() -> None:
+    alone: set[str] = set()
+    for chapter in CHAPTERS:
+        alone |= set(public("jax_ppo", chapter)) ^ set(public("torch_ref", chapter))
+    assert set(ONE_SIDED) == alone
+
+
+@pytest.mark.parametrize(("chapter", "name"), FUNCTIONS)
+def test_functions_have_the_same_parameters(chapter: str, name: str) -> None:
+    ours, theirs = public("torch_ref", chapter)[name], public("jax_ppo", chapter)[name]
+    assert signature(ours) == signature(theirs)
+
+
+@pytest.mark.parametrize(("chapter", "name"), RECORDS)
+def test_records_have_the_same_fields(chapter: str, name: str) -> None:
+    ours, theirs = public("torch_ref", chapter)[name], public("jax_ppo", chapter)[name]
+    assert fields(ours) == fields(theirs)
+
+
+@pytest.mark.parametrize(("chapter", "name"), RECORDS)
+def test_records_have_the_same_methods(chapter: str, name: str) -> None:
+    ours = members(public("torch_ref", chapter)[name])
+    theirs = members(public("jax_ppo", chapter)[name])
+    assert {n: signature(f) for n, f in ours.items()} == {
+        n: signature(f) for n, f in theirs.items()
+    }
+
+
+@pytest.mark.parametrize(("chapter", "name"), RECORDS)
+def test_records_cannot_be_changed(chapter: str, name: str) -> None:
+    ours = public("torch_ref", chapter)[name]
+    if dataclasses.is_dataclass(ours):
+        assert ours.__dataclass_params__.frozen
+    else:
+        assert issubclass(ours, tuple) or getattr(ours, "_is_protocol", False)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_everything_public_is_documented(chapter: str) -> None:
+    for name, thing in public("torch_ref", chapter).items():
+        assert thing.__doc__, name
+
+
+def test_the_reference_takes_nothing_else_from_jax_ppo() -> None:
+    """Only the config and the presets, which import no framework."""
+    allowed = {"jax_ppo.config", "jax_ppo.presets"}
+    for chapter in ("__init__", *CHAPTERS):
+        source = inspect.getsource(
+            torch_ref if chapter == "__init__" else importlib.import_module(f"torch_ref.{chapter}")
+        )
+        for line in source.splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]):
+                assert not words[1].startswith(("jax", "flax", "optax")) or words[1] in allowed

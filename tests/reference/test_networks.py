@@ -1,0 +1,168 @@
+"""Initial parameters, their names, and the order of an image's axes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jax_ppo.config import ConfigError, PPOConfig
+from torch_ref import Environment, make_network
+from torch_ref.envs import ContinuousActions, DiscreteActions
+
+DISCRETE = DiscreteActions(3)
+CONTINUOUS = ContinuousActions(-torch.ones(2), torch.ones(2), (2,))
+
+
+def environment(obs_shape: tuple[int, ...], actions: Any = DISCRETE) -> Environment:
+    """Something to build a network for."""
+    return Environment(None, None, obs_shape, actions, None)  # type: ignore[arg-type]
+
+
+def init(config: PPOConfig, env: Environment) -> dict[str, torch.Tensor]:
+    """Parameters from seed 0."""
+    return make_network(config, env).init(torch.Generator().manual_seed(0))
+
+
+def assert_orthogonal(weight: torch.Tensor, gain: float) -> None:
+    """The shorter of rows and columns are at right angles, each of length `gain`."""
+    matrix = weight.flatten(1)
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    torch.testing.assert_close(gram, gain**2 * torch.eye(len(gram)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "gain"),
+    [
+        ("policy_trunk_dense_0", math.sqrt(2)),
+        ("policy_trunk_dense_1", math.sqrt(2)),
+        ("value_trunk_dense_0", math.sqrt(2)),
+        ("policy_head", 0.01),
+        ("value_head", 1.0),
+    ],
+)
+def test_dense_layers_start_orthogonal(layer: str, gain: float) -> None:
+    params = init(PPOConfig(hidden_sizes=(16, 8)), environment((4,)))
+    assert_orthogonal(params[f"{layer}.weight"], gain)
+    assert not params[f"{layer}.bias"].any()
+
+
+def test_convolutions_start_orthogonal() -> None:
+    params = init(PPOConfig(conv_channels=(5,), hidden_sizes=(8,)), environment((6, 6, 2)))
+    assert params["policy_trunk_conv_0.weight"].shape == (5, 2, 3, 3)
+    assert_orthogonal(params["policy_trunk_conv_0.weight"], math.sqrt(2))
+
+
+def test_the_two_trunks_start_apart() -> None:
+    params = init(PPOConfig(), environment((4,)))
+    assert not torch.equal(
+        params["policy_trunk_dense_0.weight"], params["value_trunk_dense_0.weight"]
+    )
+
+
+@pytest.mark.parametrize("obs_shape", [(40,), (8, 8, 5)])
+def test_the_default_initializer_is_that_of_torch(obs_shape: tuple[int, ...]) -> None:
+    """Uniform, with the bounds and spread of a layer that torch.nn builds."""
+    config = PPOConfig(initializer="default", hidden_sizes=(200,), conv_channels=(40,))
+    params = init(config, environment(obs_shape))
+    layer = "policy_trunk_conv_0" if len(obs_shape) == 3 else "policy_trunk_dense_0"
+    theirs = torch.nn.Conv2d(5, 40, 3) if len(obs_shape) == 3 else torch.nn.Linear(40, 200)
+    for name, other in theirs.named_parameters():
+        ours = params[f"{layer}.{name}"]
+        assert ours.shape == other.shape
+        bound = 1 / math.sqrt(theirs.weight[0].numel())
+        for values in (ours, other.detach()):
+            assert 0.8 * bound < values.abs().max() <= bound
+        assert ours.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.25)
+
+
+def test_names_follow_the_architecture() -> None:
+    config = PPOConfig(conv_channels=(2, 2), hidden_sizes=(8,), shared_trunk=True)
+    params = init(config, environment((8, 8, 3), CONTINUOUS))
+    layers = ["trunk_conv_0", "trunk_conv_1", "trunk_dense_0", "policy_head", "value_head"]
+    expected = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    assert set(params) == {*expected, "log_std"}
+
+
+def test_continuous_actions_add_a_log_std_that_ignores_the_observation() -> None:
+    config = PPOConfig(log_std_init=-0.5)
+    env = environment((4,), CONTINUOUS)
+    params = init(config, env)
+    distribution, values = make_network(config, env).apply(params, torch.randn(5, 4))
+    assert distribution.log_std.tolist() == [[-0.5, -0.5]] * 5
+    assert values.shape == (5,)
+
+
+def test_parameters_load_into_modules(generator: torch.Generator) -> None:
+    config = PPOConfig(hidden_sizes=(16, 8))
+    env = environment((4,))
+    params = init(config, env)
+    obs = torch.randn(5, 4, generator=generator)
+    layers = {
+        "policy_trunk_dense_0": torch.nn.Linear(4, 16),
+        "policy_trunk_dense_1": torch.nn.Linear(16, 8),
+        "policy_head": torch.nn.Linear(8, 3),
+        "value_trunk_dense_0": torch.nn.Linear(4, 16),
+        "value_trunk_dense_1": torch.nn.Linear(16, 8),
+        "value_head": torch.nn.Linear(8, 1),
+    }
+    module = torch.nn.ModuleDict(layers)
+    module.load_state_dict(params)
+    x, y = obs, obs
+    for i in range(2):
+        x = torch.tanh(module[f"policy_trunk_dense_{i}"](x))
+        y = torch.tanh(module[f"value_trunk_dense_{i}"](y))
+    distribution, values = make_network(config, env).apply(params, obs)
+    assert torch.equal(distribution.logits, module["policy_head"](x))
+    assert torch.equal(values, module["value_head"](y)[:, 0])
+
+
+def test_images_have_channels_last_inside_and_out() -> None:
+    """Against loops over pixels, in NumPy: one convolution, flattened row by row, channels last."""
+    config = PPOConfig(
+        conv_channels=(3,), conv_kernel_size=2, conv_stride=2, hidden_sizes=(), activation="relu"
+    )
+    env = environment((5, 4, 2))
+    params = {name: torch.randn(leaf.shape) for name, leaf in init(config, env).items()}
+    image = torch.randn(1, 5, 4, 2)
+    weights = {name: leaf.numpy() for name, leaf in params.items()}
+    features = np.zeros((2, 2, 3))
+    for row in range(2):
+        for column in range(2):
+            patch = image.numpy()[0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            for channel in range(3):
+                kernel = weights["value_trunk_conv_0.weight"][channel].transpose(1, 2, 0)
+                total = (patch * kernel).sum() + weights["value_trunk_conv_0.bias"][channel]
+                features[row, column, channel] = max(total, 0.0)
+    expected = weights["value_head.weight"] @ features.reshape(-1) + weights["value_head.bias"]
+    _, values = make_network(config, env).apply(params, image)
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("obs_shape", [(6, 6), (6, 6, 1)])
+def test_gray_images_may_come_without_a_channel(obs_shape: tuple[int, ...]) -> None:
+    config = PPOConfig(network="cnn", hidden_sizes=(8,))
+    env = environment(obs_shape)
+    _, values = make_network(config, env).apply(init(config, env), torch.zeros(2, *obs_shape))
+    assert values.shape == (2,)
+
+
+def test_convolutions_need_images() -> None:
+    with pytest.raises(ConfigError, match="network = cnn needs image observations"):
+        make_network(PPOConfig(network="cnn"), environment((4,)))
+
+
+def test_convolutions_larger_than_the_image_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leave nothing of images"):
+        make_network(PPOConfig(conv_kernel_size=4), environment((3, 3, 2)))
+
+
+def test_equal_generators_give_equal_parameters() -> None:
+    params, again = (init(PPOConfig(), environment((4,))) for _ in range(2))
+    assert all(torch.equal(params[name], again[name]) for name in params)
+
+
+def test_parameters_follow_the_default_dtype(float64: None) -> None:
+    params = init(PPOConfig(), environment((4,), CONTINUOUS))
+    assert {leaf.dtype for leaf in params.values()} == {torch.float64}

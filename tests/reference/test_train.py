@@ -1,0 +1,241 @@
+"""Training from end to end: reproducible, in either precision, and able to learn."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from gymnasium import spaces
+
+from jax_ppo.config import ConfigError, PPOConfig
+from torch_ref import (
+    Components,
+    collect_rollout,
+    draw_randomness,
+    evaluate_policy,
+    from_gymnasium,
+    init_train_state,
+    make_env,
+    make_network,
+    train,
+    train_step,
+)
+
+SETTINGS = {
+    "discrete": {},
+    "continuous": {"env_id": "Pendulum-v1"},
+    "normalized": {"normalize_observations": True, "normalize_rewards": True},
+    "penalized": {"kl_coef": 0.3, "value_clip_eps": 0.2, "clip_eps_schedule": "linear"},
+    "stopped": {"target_kl": 1e-9, "optimizer": "adamw", "weight_decay": 0.1},
+    "one-hot": {"env_id": "FrozenLake-v1", "initializer": "default", "shared_trunk": True},
+}
+
+
+@pytest.fixture(params=SETTINGS.values(), ids=SETTINGS.keys())
+def config(request: pytest.FixtureRequest, tiny_config: PPOConfig) -> PPOConfig:
+    """The tiny config with each of several features."""
+    return tiny_config.replace(**request.param)
+
+
+def test_the_same_seed_gives_the_same_agent(config: PPOConfig) -> None:
+    (one, metrics), (other, again) = (
+        train(torch.Generator().manual_seed(3), config) for _ in range(2)
+    )
+    assert all(torch.equal(one.params[name], other.params[name]) for name in one.params)
+    for name, values in metrics.items():
+        assert torch.equal(values.nan_to_num(7.0), again[name].nan_to_num(7.0))
+
+
+def test_another_seed_gives_another_agent(tiny_config: PPOConfig) -> None:
+    one, other = (train(torch.Generator().manual_seed(seed), tiny_config)[0] for seed in (0, 1))
+    assert not torch.equal(one.params["value_head.weight"], other.params["value_head.weight"])
+
+
+def test_the_generator_is_left_as_it_was(
+    tiny_config: PPOConfig, generator: torch.Generator
+) -> None:
+    before = generator.get_state()
+    train(generator, tiny_config)
+    assert torch.equal(before, generator.get_state())
+
+
+def test_metrics_are_a_row_per_update(config: PPOConfig, generator: torch.Generator) -> None:
+    state, metrics = train(generator, config)
+    assert state.update == config.num_updates == 3
+    for name, values in metrics.items():
+        assert values.shape == (3,)
+        assert name.startswith("episode_") or torch.isfinite(values).all()
+
+
+def test_a_train_step_leaves_its_state_as_it_was(
+    config: PPOConfig, generator: torch.Generator
+) -> None:
+    """All but the environments, which Gymnasium changes as they step."""
+    state = init_train_state(generator, config)
+    tensors = [*state.params.values(), *state.opt_state.mu.values(), state.rollout.obs]
+    copies = [tensor.clone() for tensor in tensors]
+    draws = state.generator.get_state()
+    after, _ = train_step(state, config)
+    assert torch.equal(draws, state.generator.get_state())
+    assert not torch.equal(draws, after.generator.get_state())
+    assert state.update == 0
+    assert all(map(torch.equal, tensors, copies))
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_everything_follows_the_default_dtype(
+    env_id: str, tiny_config: PPOConfig, generator: torch.Generator, float64: None
+) -> None:
+    config = tiny_config.replace(
+        env_id=env_id, normalize_observations=True, normalize_rewards=True, kl_coef=0.1
+    )
+    state, metrics = train(generator, config)
+    values = [*state.params.values(), *state.opt_state.nu.values(), *metrics.values()]
+    values += [state.rollout.obs, state.rollout.obs_stats.var, state.kl_coef]
+    floating = [value.dtype for value in values if value.is_floating_point()]
+    assert set(floating) == {torch.float64}
+
+
+def test_a_rollout_keeps_no_graph(tiny_config: PPOConfig, generator: torch.Generator) -> None:
+    env = make_env(tiny_config)
+    network = make_network(tiny_config, env)
+    state = init_train_state(generator, tiny_config)
+    draws = draw_randomness(generator, tiny_config, env)
+    params = {name: param.requires_grad_() for name, param in state.params.items()}
+    _, transitions, _ = collect_rollout(
+        state.rollout, params, draws.noise, draws.env_keys, tiny_config, env, network
+    )
+    assert not transitions.value.requires_grad
+    assert not transitions.distribution.logits.requires_grad
+
+
+def test_draws_have_the_shapes_of_one_train_step(
+    tiny_config: PPOConfig, generator: torch.Generator
+) -> None:
+    draws = draw_randomness(generator, tiny_config, make_env(tiny_config))
+    assert draws.noise.shape == (8, 4, 2)
+    assert draws.env_keys.shape == (8, 4)
+    assert draws.env_keys.dtype == torch.int64
+    assert (draws.env_keys >= 0).all(), "Gymnasium takes no negative seeds"
+    assert torch.equal(draws.permutations.sort(dim=1).values, torch.arange(32).expand(2, 32))
+    assert not torch.equal(*draws.permutations)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("highest", "highest"), ("high", "high"), ("default", "high")]
+)
+def test_the_matmul_precision_holds_during_training_only(
+    ours: Any, theirs: str, tiny_config: PPOConfig, generator: torch.Generator
+) -> None:
+    seen = set()
+
+    def spying(config: PPOConfig, env: Any) -> Any:
+        network = make_network(config, env)
+
+        def apply(params: Any, obs: torch.Tensor) -> Any:
+            seen.add(torch.get_float32_matmul_precision())
+            return network.apply(params, obs)
+
+        return network._replace(apply=apply)
+
+    before = torch.get_float32_matmul_precision()
+    config = tiny_config.replace(matmul_precision=ours)
+    train(generator, config, Components(make_network=spying))
+    assert seen == {theirs}
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_config_errors_come_before_anything_runs(
+    tiny_config: PPOConfig, generator: torch.Generator
+) -> None:
+    with pytest.raises(ConfigError, match="Blackjack"):
+        train(generator, tiny_config.replace(env_id="Blackjack-v1"))
+    with pytest.raises(ConfigError, match="image"):
+        train(generator, tiny_config.replace(network="cnn"))
+
+
+def test_all_four_components_are_used(tiny_config: PPOConfig, generator: torch.Generator) -> None:
+    defaults = Components()
+    called = set()
+
+    def spy(name: str) -> Any:
+        def function(*args: Any) -> Any:
+            called.add(name)
+            return getattr(defaults, name)(*args)
+
+        return function
+
+    names = [field.name for field in dataclasses.fields(Components)]
+    train(generator, tiny_config, Components(**{name: spy(name) for name in names}))
+    assert called == set(names)
+
+
+# Learning, from the smallest thing to CartPole
+
+
+def probe_config(**changes: Any) -> PPOConfig:
+    """Enough for the probes below."""
+    return PPOConfig(
+        total_steps=8192, num_envs=8, num_steps=16, update_epochs=4, learning_rate=1e-2, **changes
+    )
+
+
+def test_the_critic_learns_a_constant_reward(clock: Any, generator: torch.Generator) -> None:
+    """One step, reward 1: V = 1."""
+    components = Components(make_env=lambda _: from_gymnasium(partial(clock, terminate_at=1)))
+    state, _ = train(generator, probe_config(), components)
+    network = make_network(probe_config(), from_gymnasium(clock))
+    _, values = network.apply(state.params, torch.zeros(1, 1))
+    assert values.item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_truncated_episode_goes_on_in_the_value(clock: Any, generator: torch.Generator) -> None:
+    """Reward 1 for ever, cut every 4 steps, always the same sight: V = 1 / (1 - gamma) = 2."""
+
+    def make() -> Any:
+        env = clock(truncate_at=4)
+        env.see = lambda: torch.ones(1).numpy()
+        return env
+
+    components = Components(make_env=lambda _: from_gymnasium(make))
+    config = probe_config(gamma=0.5)
+    state, _ = train(generator, config, components)
+    _, values = make_network(config, from_gymnasium(make)).apply(state.params, torch.ones(1, 1))
+    assert values.item() == pytest.approx(2.0, abs=0.05)
+
+
+def test_the_policy_learns_which_action_pays(clock: Any, generator: torch.Generator) -> None:
+    make = partial(clock, terminate_at=1, reward=lambda action: float(2 * action - 1))
+    components = Components(make_env=lambda _: from_gymnasium(make))
+    state, metrics = train(generator, probe_config(), components)
+    policy, _ = make_network(probe_config(), from_gymnasium(make)).apply(
+        state.params, torch.zeros(1, 1)
+    )
+    assert torch.exp(policy.log_prob(torch.tensor([1]))).item() > 0.95
+    assert metrics["episode_return"][-1] > 0.9
+
+
+def test_the_policy_learns_a_real_action(clock: Any, generator: torch.Generator) -> None:
+    """A reward of -(a - 0.5)^2: the mean comes to 0.5."""
+    make = partial(
+        clock,
+        terminate_at=1,
+        reward=lambda action: -float((action[0] - 0.5) ** 2),
+        action_space=spaces.Box(-10.0, 10.0, (1,)),
+    )
+    components = Components(make_env=lambda _: from_gymnasium(make))
+    state, _ = train(generator, probe_config(), components)
+    policy, _ = make_network(probe_config(), from_gymnasium(make)).apply(
+        state.params, torch.zeros(1, 1)
+    )
+    assert policy.mode().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_cartpole_is_learned(generator: torch.Generator) -> None:
+    config = PPOConfig(total_steps=50_000)
+    state, _ = train(generator, config)
+    results = evaluate_policy(
+        generator, state.params, state.rollout.obs_stats, config, num_episodes=20
+    )
+    assert results.episode_return.mean() >= 400

@@ -1,0 +1,73 @@
+"""How good a policy is: whole episodes, with the statistics frozen and nothing learned."""
+
+import torch
+
+from jax_ppo.config import ConfigError, PPOConfig
+from torch_ref.distributions import draw_noise
+from torch_ref.envs import DiscreteActions, draw_env_keys
+from torch_ref.networks import matmul_precision
+from torch_ref.normalize import RunningStats, normalize
+from torch_ref.train import DEFAULT_COMPONENTS, Components
+from torch_ref.types import EpisodeResults, Params
+
+
+@torch.no_grad()
+def evaluate_policy(
+    generator: torch.Generator,
+    params: Params,
+    obs_stats: RunningStats | None,
+    config: PPOConfig,
+    components: Components = DEFAULT_COMPONENTS,
+    *,
+    num_episodes: int = 128,
+    deterministic: bool = True,
+    max_steps: int | None = None,
+) -> EpisodeResults:
+    """Run one episode in each of num_episodes environments.
+
+    Every environment contributes exactly one episode, so long episodes are not under-counted.
+
+    Args:
+        generator: Source of random numbers; it is left as it was.
+        params: Network parameters, `state.params`.
+        obs_stats: Statistics of observations, `state.rollout.obs_stats`.
+        config: The config that the agent was trained with.
+        components: Functions to use in place of the usual ones.
+        num_episodes: Episodes in all, run side by side.
+        deterministic: Whether to take the mode of the policy; else a sample.
+        max_steps: Steps after which an episode counts as unfinished. None: the environment's limit.
+
+    Raises:
+        ConfigError: max_steps is None and the environment has no limit, or num_episodes is less
+            than 1.
+    """
+    env = components.make_env(config)
+    network = components.make_network(config, env)
+    limit = env.max_episode_steps if max_steps is None else max_steps
+    if limit is None:
+        raise ConfigError("the environment has no time limit: pass max_steps")
+    if num_episodes < 1:
+        raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
+    noise_shape = (num_episodes, env.actions.noise_dim)
+    discrete = isinstance(env.actions, DiscreteActions)
+    generator = generator.clone_state()
+
+    obs, env_state = env.reset(draw_env_keys(generator, (num_episodes,)))
+    episode_return = torch.zeros(num_episodes)
+    episode_length = torch.zeros(num_episodes, dtype=torch.int32)
+    finished = torch.zeros(num_episodes, dtype=torch.bool)
+    with matmul_precision(config):
+        for _ in range(limit):
+            policy_obs = normalize(obs_stats, obs, config.normalization_clip)
+            distribution, _ = network.apply(params, policy_obs)
+            noise = draw_noise(generator, noise_shape, discrete=discrete)
+            action = distribution.mode() if deterministic else distribution.sample(noise)
+            keys = draw_env_keys(generator, (num_episodes,))
+            env_step = env.step(keys, env_state, env.actions.to_env(action))
+            obs, env_state = env_step.obs, env_step.state
+            episode_return = episode_return + torch.where(finished, 0.0, env_step.reward)
+            episode_length = episode_length + (~finished).int()
+            finished = finished | env_step.terminated | env_step.truncated
+            if torch.all(finished):
+                break
+    return EpisodeResults(episode_return, episode_length, finished)

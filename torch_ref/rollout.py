@@ -1,0 +1,144 @@
+"""Collecting experience: the policy acts, the environments answer."""
+
+import torch
+
+from jax_ppo.config import PPOConfig
+from torch_ref.envs import Environment, draw_env_keys
+from torch_ref.networks import Network
+from torch_ref.normalize import init_stats, normalize, scale, update_stats
+from torch_ref.types import Metrics, Params, RolloutState, Transition, map_tensors
+
+
+def init_rollout_state(
+    generator: torch.Generator, config: PPOConfig, env: Environment
+) -> RolloutState:
+    """Freshly reset environments and empty statistics.
+
+    Args:
+        generator: Source of the seeds of the first resets; it advances.
+        config: Gives num_envs and what is normalized.
+        env: The environments.
+    """
+    obs, env_state = env.reset(draw_env_keys(generator, (config.num_envs,)))
+    return RolloutState(
+        env_state=env_state,
+        obs=obs,
+        episode_return=torch.zeros(config.num_envs),
+        episode_length=torch.zeros(config.num_envs, dtype=torch.int32),
+        discounted_return=torch.zeros(config.num_envs),
+        obs_stats=init_stats(env.obs_shape) if config.normalize_observations else None,
+        return_stats=init_stats(()) if config.normalize_rewards else None,
+    )
+
+
+@torch.no_grad()
+def collect_rollout(
+    state: RolloutState,
+    params: Params,
+    noise: torch.Tensor,
+    env_keys: torch.Tensor,
+    config: PPOConfig,
+    env: Environment,
+    network: Network,
+) -> tuple[RolloutState, Transition, Metrics]:
+    """Step every environment num_steps times with the current policy.
+
+    At each step the statistics of observations take in the current observation before it is
+    normalized with them; those of returns take in R_t = gamma R_{t-1} + r_t before r_t is scaled.
+
+    Args:
+        state: Where the last rollout ended.
+        params: Network parameters.
+        noise: Noise of the actions [num_steps, num_envs, noise_dim].
+        env_keys: Seeds of the environments [num_steps, num_envs].
+        config: Gives gamma and the normalization.
+        env: The environments.
+        network: The actor-critic.
+
+    Returns:
+        The state to go on from, the transitions [num_steps, num_envs, ...], and statistics of the
+        episodes that ended: episode_return and episode_length (means; NaN where none ended) and
+        num_episodes.
+    """
+    transitions, endings = [], []
+    for t in range(len(noise)):
+        state, transition, ended = rollout_step(
+            state, params, noise[t], env_keys[t], config, env, network
+        )
+        transitions.append(transition)
+        endings.append(ended)
+
+    stacked = {name: torch.stack([ended[name] for ended in endings]) for name in endings[0]}
+    count = torch.sum(stacked["count"], dtype=torch.int32)
+    metrics = {  # 0 / 0 is NaN
+        "episode_return": torch.sum(stacked["return"]) / count,
+        "episode_length": torch.sum(stacked["length"]) / count,
+        "num_episodes": count,
+    }
+    return state, map_tensors(lambda *steps: torch.stack(steps), *transitions), metrics
+
+
+def rollout_step(
+    state: RolloutState,
+    params: Params,
+    noise: torch.Tensor,
+    env_keys: torch.Tensor,
+    config: PPOConfig,
+    env: Environment,
+    network: Network,
+) -> tuple[RolloutState, Transition, Metrics]:
+    """One step of every environment.
+
+    Args:
+        state: Where the environments stand.
+        params: Network parameters.
+        noise: Noise of the actions [num_envs, noise_dim].
+        env_keys: Seeds [num_envs].
+        config: Gives gamma and the normalization.
+        env: The environments.
+        network: The actor-critic.
+
+    Returns:
+        The next state, the transition [num_envs, ...], and sums over the episodes that ended:
+        return, length and count.
+    """
+    obs_stats, return_stats = state.obs_stats, state.return_stats
+    if obs_stats is not None:
+        obs_stats = update_stats(obs_stats, state.obs)
+    obs = normalize(obs_stats, state.obs, config.normalization_clip)
+    distribution, value = network.apply(params, obs)
+    action = distribution.sample(noise)
+    env_step = env.step(env_keys, state.env_state, env.actions.to_env(action))
+    done = env_step.terminated | env_step.truncated
+
+    discounted_return = config.gamma * state.discounted_return + env_step.reward
+    if return_stats is not None:
+        return_stats = update_stats(return_stats, discounted_return)
+    episode_return = state.episode_return + env_step.reward
+    episode_length = state.episode_length + 1
+    transition = Transition(
+        obs=obs,
+        action=action,
+        distribution=distribution,
+        log_prob=distribution.log_prob(action),
+        value=value,
+        reward=scale(return_stats, env_step.reward, config.normalization_clip),
+        terminated=env_step.terminated,
+        truncated=env_step.truncated,
+        next_obs=normalize(obs_stats, env_step.next_obs, config.normalization_clip),
+    )
+    ended = {
+        "return": torch.sum(torch.where(done, episode_return, 0.0)),
+        "length": torch.sum(torch.where(done, episode_length, 0), dtype=torch.int32),
+        "count": torch.sum(done, dtype=torch.int32),
+    }
+    next_state = RolloutState(
+        env_state=env_step.state,
+        obs=env_step.obs,
+        episode_return=torch.where(done, 0.0, episode_return),
+        episode_length=torch.where(done, 0, episode_length),
+        discounted_return=torch.where(done, 0.0, discounted_return),
+        obs_stats=obs_stats,
+        return_stats=return_stats,
+    )
+    return next_state, transition, ended

@@ -1,0 +1,46 @@
+"""How coefficients move over training. Schedules count updates, not gradient steps."""
+
+from typing import Literal
+
+import torch
+
+
+def scheduled(
+    initial: torch.Tensor | float,
+    schedule: Literal["constant", "linear"],
+    update: torch.Tensor | int,
+    num_updates: int,
+) -> torch.Tensor | float:
+    """The coefficient during update number `update`, counted from 0.
+
+    constant: c.  linear: c (1 - update / num_updates), so the first update uses c and the last one
+    c / num_updates; zero is never reached.
+
+    Args:
+        initial: c.
+        schedule: Which of the two.
+        update: Updates already done [].
+        num_updates: Updates in all.
+    """
+    if schedule == "constant":
+        return initial
+    return initial * (1.0 - update / num_updates)
+
+
+def adapt_kl_coef(
+    kl_coef: torch.Tensor | float, kl: torch.Tensor | float, kl_target: torch.Tensor | float
+) -> torch.Tensor:
+    """The KL penalty's next coefficient: halved if KL < target / 1.5, doubled if KL > 1.5 target.
+
+    Args:
+        kl_coef: Coefficient of the update just done [].
+        kl: Mean KL(old || new) over its batch, after its last gradient step [], in nats.
+        kl_target: The divergence aimed at, in nats.
+
+    Source: Schulman et al. (2017), section 4.
+    """
+    if kl < kl_target / 1.5:
+        return torch.as_tensor(kl_coef / 2.0)
+    if kl > kl_target * 1.5:
+        return torch.as_tensor(kl_coef * 2.0)
+    return torch.as_tensor(kl_coef)
