@@ -13,20 +13,28 @@ jit_train = jax.jit(train, static_argnames="components")
 """One jitted `train` for all, so that tests of equal static configs share a program."""
 
 
+_listening: list[list[float]] = []
+"""What `count_compilations` is collecting at the moment."""
+
+
+def _listen(event: str, duration: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        for durations in _listening:
+            durations.append(duration)
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
 @contextmanager
 def count_compilations() -> Iterator[list[float]]:
     """Collect the duration of every XLA compilation inside the block: as many as entries."""
     durations: list[float] = []
-
-    def listen(event: str, duration: float, **_: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            durations.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    _listening.append(durations)
     try:
         yield durations
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        _listening.remove(durations)
 
 
 def leaves(tree: Any) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from jax_ppo import (
     train_step,
     train_step_from_draws,
 )
+from parity_tests.precision import enable_x64
 
 from .helpers import (
     assert_trees_close,
@@ -341,7 +342,7 @@ def test_matrix_products_have_the_precision_of_the_config(tiny_config: PPOConfig
 
 def test_double_precision(tiny_config: PPOConfig) -> None:
     """With 64 bits switched on, parameters, observations and metrics are 64 bits wide."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         state, metrics = jax.jit(train)(jax.random.key(0), tiny_config)
         for leaf in jax.tree.leaves((state.params, state.rollout.obs, metrics["loss"])):
             assert leaf.dtype == jnp.float64
