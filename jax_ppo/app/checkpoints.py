@@ -43,7 +43,7 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     return sorted((Checkpoint(f, int(f.stem.split("_")[1])) for f in files), key=lambda c: c.update)
 
 
-def save_checkpoint(folder: Path, update: int, tree: Any, keep: int) -> Path:
+def write_checkpoint(folder: Path, update: int, arrays: Arrays, keep: int) -> Path:
     """Write a checkpoint, then delete all but the newest `keep`.
 
     The file appears under its name only when all of it is on disk, so that a crash at any moment
@@ -52,10 +52,9 @@ def save_checkpoint(folder: Path, update: int, tree: Any, keep: int) -> Path:
     Args:
         folder: Folder of the checkpoints; it must exist.
         update: Updates done so far; becomes part of the name.
-        tree: A pytree of arrays.
+        arrays: What to write, by name.
         keep: How many checkpoints to keep, at least 1.
     """
-    arrays = _to_arrays(tree)
     path = folder / f"update_{update:09d}.safetensors"
     unfinished = path.with_suffix(".tmp")
     with unfinished.open("wb") as file:
@@ -68,56 +67,12 @@ def save_checkpoint(folder: Path, update: int, tree: Any, keep: int) -> Path:
     return path
 
 
-def load_checkpoint(path: Path, template: Tree) -> Tree:
-    """Read a checkpoint into the structure of `template`.
-
-    Args:
-        path: The file.
-        template: A pytree of arrays, or of their shapes and dtypes as `jax.eval_shape` gives them.
+def read_checkpoint(path: Path) -> Arrays:
+    """All arrays of a checkpoint, after comparing them with the checksum beside them.
 
     Raises:
         CorruptCheckpointError: The file is truncated, or its checksum is wrong.
-        CheckpointMismatchError: It holds other arrays than the template asks for.
     """
-    arrays = _read(path)
-    expected, structure = jax.tree_util.tree_flatten_with_path(template)
-    names = [jax.tree_util.keystr(key_path) for key_path, _ in expected]
-    differing = sorted(set(arrays) ^ set(names))
-    if differing:
-        raise CheckpointMismatchError(
-            f"{path.name} does not fit the run's config: {differing[0]} is only in "
-            f"{'the checkpoint' if differing[0] in arrays else 'the config'}"
-        )
-    wanted = zip(names, expected, strict=True)
-    leaves = [_restore(path, name, arrays[name], leaf) for name, (_, leaf) in wanted]
-    return jax.tree.unflatten(structure, leaves)
-
-
-def load_newest(folder: Path, template: Tree) -> tuple[Tree | None, int, list[str]]:
-    """Read the newest checkpoint that is sound.
-
-    Args:
-        folder: Folder of the checkpoints.
-        template: As for `load_checkpoint`.
-
-    Returns:
-        The tree (None if there is no sound checkpoint), the updates done when it was written, and
-        a message for each newer checkpoint that had to be passed over.
-
-    Raises:
-        CheckpointMismatchError: The newest sound checkpoint does not fit the template.
-    """
-    problems: list[str] = []
-    for checkpoint in reversed(list_checkpoints(folder)):
-        try:
-            return load_checkpoint(checkpoint.path, template), checkpoint.update, problems
-        except CorruptCheckpointError as error:
-            problems.append(str(error))
-    return None, 0, problems
-
-
-def _read(path: Path) -> Arrays:
-    """All arrays of a file, after comparing them with the checksum beside them."""
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -129,28 +84,78 @@ def _read(path: Path) -> Arrays:
     return arrays
 
 
-def _to_arrays(tree: Any) -> Arrays:
-    """Every leaf by its path in the tree; random keys as their raw words."""
+def read_newest(folder: Path) -> tuple[Arrays | None, int, list[str]]:
+    """Read the newest checkpoint that is sound.
+
+    Args:
+        folder: Folder of the checkpoints.
+
+    Returns:
+        Its arrays (None if there is no sound checkpoint), the updates done when it was written, and
+        a message for each newer checkpoint that had to be passed over.
+    """
+    problems: list[str] = []
+    for checkpoint in reversed(list_checkpoints(folder)):
+        try:
+            return read_checkpoint(checkpoint.path), checkpoint.update, problems
+        except CorruptCheckpointError as error:
+            problems.append(str(error))
+    return None, 0, problems
+
+
+def to_arrays(tree: Any) -> Arrays:
+    """Every leaf of a pytree by its path, such as `params.params.value_head.bias`.
+
+    Random keys become their raw words.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        jax.tree_util.keystr(key_path): np.asarray(
-            jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C"
-        )
-        for key_path, leaf in leaves
+        _name(path): np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+        for path, leaf in leaves
     }
 
 
-def _restore(path: Path, name: str, array: np.ndarray, like: Any) -> jax.Array:
+def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) -> Tree:
+    """The inverse of `to_arrays`.
+
+    Args:
+        arrays: What a checkpoint holds.
+        template: A pytree of arrays, or of their shapes and dtypes as `jax.eval_shape` gives them.
+        ignore_others: Whether arrays that the template does not ask for are no error.
+
+    Raises:
+        CheckpointMismatchError: They are other arrays than the template asks for.
+    """
+    expected, structure = jax.tree_util.tree_flatten_with_path(template)
+    names = [_name(path) for path, _ in expected]
+    missing = sorted(set(names) - set(arrays))
+    others = [] if ignore_others else sorted(set(arrays) - set(names))
+    if missing or others:
+        name, place = (missing[0], "config") if missing else (others[0], "checkpoint")
+        raise CheckpointMismatchError(
+            f"the checkpoint does not fit the run's config: {name} is only in the {place}"
+        )
+    wanted = zip(names, expected, strict=True)
+    leaves = [_restore(name, arrays[name], leaf) for name, (_, leaf) in wanted]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _restore(name: str, array: np.ndarray, like: Any) -> jax.Array:
     """One leaf as a JAX array, if it has the shape and type that the template asks for."""
     wanted = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         raise CheckpointMismatchError(
-            f"{path.name} does not fit the run's config: {name} is "
+            f"the checkpoint does not fit the run's config: {name} is "
             f"{array.dtype}{list(array.shape)}, "
             f"but the config asks for {wanted.dtype}{list(wanted.shape)}"
         )
     restored = jax.numpy.asarray(array)
     return jax.random.wrap_key_data(restored) if _is_key(like) else restored
+
+
+def _name(path: Any) -> str:
+    """A leaf's place in its tree, with dots."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _is_key(leaf: Any) -> bool:

@@ -1,31 +1,62 @@
-"""Evaluating the agents of a run, and saying how they do."""
+"""Evaluating the agents of a run with JAX."""
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from rich.table import Table
 
-from jax_ppo.app.statistics import Summary, summarize
+from jax_ppo.app.checkpoints import from_arrays, read_newest
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.runs import Run
+from jax_ppo.app.training import initial_states
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import make_env
 from jax_ppo.evaluate import evaluate_policy
-from jax_ppo.types import EpisodeResults, TrainState
+from jax_ppo.normalize import RunningStats
+from jax_ppo.types import EpisodeResults, Params
 
 UNLIMITED_STEPS = 100_000
 """Steps after which an episode counts as unfinished where the environment sets no limit."""
 
 
-def evaluate_states(
-    states: TrainState, config: PPOConfig, num_episodes: int, deterministic: bool, seed: int
+class Agents(NamedTuple):
+    """What it takes to act: the trained agents of a run."""
+
+    params: Params
+    """[num_seeds, ...]."""
+    obs_stats: RunningStats | None
+    """[num_seeds, ...]."""
+
+
+def load_agents(run: Run) -> tuple[Agents, int, list[str]]:
+    """Read the agents of a run from its newest sound checkpoint.
+
+    Args:
+        run: A run of JAX, or one exported to it.
+
+    Returns:
+        The agents, the updates they were trained for, and a message for each newer checkpoint that
+        had to be passed over.
+
+    Raises:
+        AppError: There is no sound checkpoint, or it belongs to another config.
+    """
+    arrays, update, problems = read_newest(run.checkpoints)
+    if arrays is None:
+        raise AppError(f"{run.path} has no checkpoint that can be read")
+    states = jax.eval_shape(lambda: initial_states(run))
+    wanted = {"params": states.params, "rollout": {"obs_stats": states.rollout.obs_stats}}
+    found = from_arrays(arrays, wanted, ignore_others=True)
+    return Agents(found["params"], found["rollout"]["obs_stats"]), update, problems
+
+
+def evaluate_agents(
+    agents: Agents, config: PPOConfig, num_episodes: int, deterministic: bool, seed: int
 ) -> EpisodeResults:
     """Evaluate several agents, each on the same number of episodes of its own.
 
     Args:
-        states: The agents, every leaf [num_seeds, ...].
+        agents: The agents.
         config: The config that they were trained with.
         num_episodes: Episodes per agent.
         deterministic: Whether to take the mode of the policy; else a sample.
@@ -34,11 +65,10 @@ def evaluate_states(
     Returns:
         The outcome of every episode [num_seeds, num_episodes].
     """
-    keys = jax.random.split(jax.random.key(seed), states.update.shape[0])
+    num_seeds = jax.tree.leaves(agents.params)[0].shape[0]
+    keys = jax.random.split(jax.random.key(seed), num_seeds)
     limit = make_env(config).max_episode_steps or UNLIMITED_STEPS
-    return _evaluate(
-        keys, states.params, states.rollout.obs_stats, config, num_episodes, deterministic, limit
-    )
+    return _evaluate(keys, *agents, config, num_episodes, deterministic, limit)
 
 
 @partial(jax.jit, static_argnames=("num_episodes", "deterministic", "max_steps"))
@@ -63,52 +93,3 @@ def _evaluate(
         )
 
     return jax.vmap(evaluate_one)(keys, params, obs_stats)
-
-
-def report(results: EpisodeResults, seeds: Iterable[int]) -> dict[str, Any]:
-    """The outcome as data: a summary per agent, and one over the means of all agents.
-
-    Args:
-        results: The outcome of every episode [num_seeds, num_episodes].
-        seeds: The agents' seeds.
-    """
-    returns = np.asarray(results.episode_return)
-    return {
-        "per_seed": {
-            str(seed): {
-                **summarize(row)._asdict(),
-                "mean_length": float(length),
-                "unfinished": int(unfinished),
-            }
-            for seed, row, length, unfinished in zip(
-                seeds,
-                returns,
-                jnp.mean(results.episode_length, axis=1),
-                jnp.sum(~results.finished, axis=1),
-                strict=True,
-            )
-        },
-        "over_seeds": summarize(returns.mean(axis=1))._asdict(),
-    }
-
-
-def report_table(content: dict[str, Any], title: str) -> Table:
-    """The outcome as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
-    for name in ("seed", "mean", "median", "IQM", "IQM, 95% CI", "min", "max", "length"):
-        table.add_column(name, justify="right")
-    for seed, row in content["per_seed"].items():
-        table.add_row(seed, *_cells(row), f"{row['mean_length']:.1f}")
-    if len(content["per_seed"]) > 1:
-        table.add_section()
-        table.add_row("means", *_cells(content["over_seeds"]), "")
-    return table
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    """A summary's entries as text."""
-    summary = Summary(**{name: row[name] for name in Summary._fields})
-    interval = f"{summary.ci_low:.1f} .. {summary.ci_high:.1f}"
-    numbers = (summary.mean, summary.median, summary.iqm)
-    extremes = (summary.minimum, summary.maximum)
-    return [*(f"{x:.1f}" for x in numbers), interval, *(f"{x:.1f}" for x in extremes)]

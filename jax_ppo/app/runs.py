@@ -24,12 +24,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jax_ppo.app.errors import AppError
 from jax_ppo.config import ConfigError, PPOConfig
 
-PACKAGES = ("jax-ppo", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
+PACKAGES = ("jax-ppo", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,8 @@ class Run:
     path: Path
     config: PPOConfig
     settings: RunSettings
+    framework: str = "jax"
+    """jax or torch: which of the two trains it, or it was exported for."""
 
     @property
     def checkpoints(self) -> Path:
@@ -85,13 +85,16 @@ class Run:
         return self.path / "timing.jsonl"
 
 
-def create_run(path: Path | None, config: PPOConfig, settings: RunSettings) -> Run:
+def create_run(
+    path: Path | None, config: PPOConfig, settings: RunSettings, framework: str = "jax"
+) -> Run:
     """Make a run folder, whole or not at all.
 
     Args:
         path: Where; None: runs/ENV_ID-seedSEED-TIME under the current folder.
         config: What to train.
         settings: How to.
+        framework: jax or torch.
 
     Raises:
         AppError: The folder exists already, or cannot be written.
@@ -100,12 +103,14 @@ def create_run(path: Path | None, config: PPOConfig, settings: RunSettings) -> R
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         path = Path("runs") / f"{config.env_id}-seed{settings.seed}-{stamp}"
     if path.exists():
-        raise AppError(
-            f"{path} exists already: give another --run-dir, or continue it with "
-            f"`jax-ppo resume {path}`"
-        )
-    run = Run(path, config, settings)
-    content = {"config": dataclasses.asdict(config), "settings": dataclasses.asdict(settings)}
+        advice = f", or continue it with `jax-ppo resume {path}`" if framework == "jax" else ""
+        raise AppError(f"{path} exists already: give another folder{advice}")
+    run = Run(path, config, settings, framework)
+    content = {
+        "framework": framework,
+        "config": dataclasses.asdict(config),
+        "settings": dataclasses.asdict(settings),
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -130,13 +135,19 @@ def open_run(path: Path) -> Run:
     try:
         content = json.loads(file.read_text())
         config = PPOConfig(**content["config"])
-        return Run(path, config, RunSettings(**content["settings"]))
+        return Run(path, config, RunSettings(**content["settings"]), content["framework"])
     except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
         raise AppError(f"{file} cannot be read: {error}") from error
 
 
-def record_start(run: Run) -> None:
-    """Note the command, the versions and the devices that training now runs on."""
+def record_start(run: Run, backend: str, devices: list[str]) -> None:
+    """Note the command, the versions and the devices that training now runs on.
+
+    Args:
+        run: The run.
+        backend: Kind of device: cpu, gpu or tpu.
+        devices: Name of every device.
+    """
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -144,8 +155,8 @@ def record_start(run: Run) -> None:
         "platform": platform.platform(),
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
-        "backend": jax.default_backend(),
-        "devices": [f"{device.device_kind} {device.id}" for device in jax.devices()],
+        "backend": backend,
+        "devices": devices,
         "versions": {name: _version(name) for name in PACKAGES},
     }
     append_rows(run.path / "starts.jsonl", [row])

@@ -5,6 +5,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+
+class Interrupted(Exception):  # noqa: N818
+    """Training stopped because a signal asked for it; all that was learned is saved."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        """Note the signal's number, and what to tell the user."""
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

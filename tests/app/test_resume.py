@@ -15,7 +15,8 @@ import pytest
 
 from jax_ppo.app.checkpoints import CheckpointMismatchError, list_checkpoints
 from jax_ppo.app.runs import Run, RunSettings, open_run
-from jax_ppo.app.training import Interrupted, train_run
+from jax_ppo.app.signals import Interrupted
+from jax_ppo.app.training import train_run
 from tests.app.conftest import CONFIG, SETTINGS, QuietDisplay
 
 NewRun = Callable[..., Run]
@@ -58,7 +59,7 @@ def test_same_seed_same_bytes(finished_run: Run, new_run: NewRun) -> None:
 def test_the_length_of_pieces_changes_nothing(
     finished_run: Run, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jax_ppo.app.training.PIECE_SECONDS", 0.0)
+    monkeypatch.setattr("jax_ppo.app.driver.PIECE_SECONDS", 0.0)
     one_by_one = new_run("one_by_one")
     train_run(one_by_one, QuietDisplay(one_by_one))
     assert len(one_by_one.timing.read_text().splitlines()) == CONFIG.num_updates

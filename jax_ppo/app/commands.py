@@ -1,0 +1,247 @@
+"""The commands that both programs have, whatever framework trains."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from jax_ppo import __version__
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.export import export_run
+from jax_ppo.app.options import UsageError, parse_options
+from jax_ppo.app.outcome import report, report_table
+from jax_ppo.app.plots import plot_learning_curve
+from jax_ppo.app.progress import Display
+from jax_ppo.app.runs import Run, RunSettings, create_run, open_run, write_json
+from jax_ppo.app.signals import Interrupted
+from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.presets import preset
+
+Command = Callable[[list[str], Console], None]
+"""A command, given the words after its name and where to write."""
+
+
+class Side(NamedTuple):
+    """What differs between the two programs."""
+
+    program: str
+    """Name of the program."""
+    framework: str
+    """jax or torch."""
+    check: Callable[[PPOConfig], None]
+    """Raises ConfigError if the environment or the network cannot be built."""
+    train_run: Callable[[Run, Display], Any]
+    """Trains the agents of a run to the end."""
+    load_agents: Callable[[Run], tuple[Any, int, list[str]]]
+    """Reads (agents, updates done, damaged checkpoints) from a run."""
+    evaluate_agents: Callable[[Any, PPOConfig, int, bool, int], Any]
+    """(agents, config, episodes, deterministic, seed) -> EpisodeResults [num_seeds, episodes]."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train one agent or many; ENV_ID comes first.
+
+    Defaults are those of the environment's preset, if it has one. Everything is written to a new
+    run folder.
+    """
+
+    config: Annotated[PPOConfig, arg(name="")]
+    settings: Annotated[RunSettings, arg(name="")] = field(default_factory=RunSettings)
+    run_dir: Path | None = None
+    """Folder to make for this run. None: runs/ENV_ID-seedSEED-TIME."""
+    eval_episodes: int = 128
+    """Episodes that each trained agent is evaluated on at the end."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate the agents of a run, from its newest sound checkpoint."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder."""
+    sampled: bool = False
+    """Whether actions are sampled from the policy; else the most probable one is taken."""
+    num_episodes: int = 128
+    """Episodes per agent."""
+    seed: int = 0
+    """Seed of the evaluation."""
+    out: Path | None = None
+    """File to write the result to, as JSON."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Make a run folder that the other program can evaluate."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run folder."""
+    to: Literal["jax", "torch"]
+    """Whose layout the parameters are to have."""
+    out: Path | None = None
+    """Folder to make. None: the run's own name with -jax or -torch behind it."""
+
+
+def run_program(
+    usage: str, commands: Mapping[str, Command], arguments: Sequence[str] | None
+) -> int:
+    """Run one command.
+
+    Args:
+        usage: What to print when asked for help.
+        commands: The commands by name.
+        arguments: The words after the program's name; None: those of the process.
+
+    Returns:
+        The exit status: 0, or 2 for a mistake that the message explains, or 128 + n after signal n.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console()
+    if "" not in sys.path:
+        sys.path.append("")  # so that `module:name` finds modules in the current folder
+    if not words or words[0] in ("-h", "--help"):
+        print(usage, end="")
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        if words[0] not in commands:
+            raise UsageError(f"there is no command {words[0]!r}; known are {', '.join(commands)}")
+        commands[words[0]](words[1:], console)
+    except Interrupted as stop:
+        say(console, str(stop))
+        return 128 + stop.signal_number
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ConfigError, AppError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train_command(side: Side, words: list[str], console: Console) -> None:
+    """Train from the beginning, in a new run folder."""
+    env_id, words = split_env_id(words)
+    command = f"{side.program} train [ENV_ID]"
+    options = parse_options(TrainOptions, command, words, TrainOptions(preset(env_id)))
+    side.check(options.config)
+    check_episodes(options.eval_episodes)
+    run = create_run(options.run_dir, options.config, options.settings, side.framework)
+    finish_run(side, run, console, options.eval_episodes)
+
+
+def finish_run(side: Side, run: Run, console: Console, eval_episodes: int) -> None:
+    """Train a run to its end, then draw its learning curve and evaluate its agents."""
+    say(console, f"run folder: {run.path}")
+    with Display(run, console) as display:
+        side.train_run(run, display)
+    plot_learning_curve(run, run.path / "learning_curve.png")
+    agents, _, _ = side.load_agents(run)
+    content = evaluate(
+        side, run, agents, EvaluateOptions(run.path, num_episodes=eval_episodes), console
+    )
+    write_json(run.path / "evaluation.json", content)
+    say(console, f"written to {run.path}")
+
+
+def evaluate_command(side: Side, words: list[str], console: Console) -> None:
+    """Evaluate the agents of a run."""
+    options = parse_options(EvaluateOptions, f"{side.program} evaluate", words)
+    check_episodes(options.num_episodes)
+    run = open_own_run(side, options.run)
+    agents, update, problems = side.load_agents(run)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if update < run.config.num_updates:
+        say(console, f"(after {update} of {run.config.num_updates} updates)")
+    content = evaluate(side, run, agents, options, console)
+    if options.out is not None:
+        write_json(options.out, content)
+
+
+def evaluate(
+    side: Side, run: Run, agents: Any, options: EvaluateOptions, console: Console
+) -> dict[str, Any]:
+    """Evaluate agents and show the outcome as a table.
+
+    Returns:
+        The outcome and how it came about, as data.
+    """
+    results = side.evaluate_agents(
+        agents, run.config, options.num_episodes, not options.sampled, options.seed
+    )
+    content = report(results, run.settings.seeds)
+    how = "sampled" if options.sampled else "most probable"
+    title = f"{run.config.env_id}: episode return, {options.num_episodes} episodes, {how} actions"
+    console.print(report_table(content, title))
+    unfinished = sum(row["unfinished"] for row in content["per_seed"].values())
+    if unfinished:
+        say(console, f"{unfinished} episodes did not end within the step limit")
+    return {
+        "num_episodes": options.num_episodes,
+        "sampled": options.sampled,
+        "seed": options.seed,
+        **content,
+    }
+
+
+def export_command(side: Side, words: list[str], console: Console) -> None:
+    """Make a run folder that the other program can evaluate."""
+    options = parse_options(ExportOptions, f"{side.program} export", words)
+    exported = export_run(open_run(options.run), options.to, options.out)
+    program = {"jax": "jax-ppo", "torch": "torch-ref"}[options.to]
+    say(console, f"written to {exported.path}; try `{program} evaluate {exported.path}`")
+
+
+def open_own_run(side: Side, path: Path) -> Run:
+    """Open a run folder that is this program's own.
+
+    Raises:
+        AppError: It is none, or the other program's.
+    """
+    run = open_run(path)
+    if run.framework != side.framework:
+        raise AppError(
+            f"{path} is a run of {run.framework}; make one for {side.framework} with "
+            f"`{side.program} export {path} --to {side.framework}`"
+        )
+    side.check(run.config)
+    return run
+
+
+def split_env_id(words: list[str]) -> tuple[str, list[str]]:
+    """The environment that `train` is asked for, and the other words.
+
+    It decides the defaults of all other options, so it has to be known before they are read.
+    """
+    if words and not words[0].startswith("-"):
+        return words[0], words[1:]
+    for i, word in enumerate(words):
+        if word in ("--env-id", "--env_id") and i + 1 < len(words):
+            return words[i + 1], words
+        if word.startswith(("--env-id=", "--env_id=")):
+            return word.split("=", 1)[1], words
+    return PPOConfig.env_id, words
+
+
+def check_episodes(num_episodes: int) -> None:
+    """Raise ConfigError unless there is at least one episode to evaluate on."""
+    if num_episodes < 1:
+        raise ConfigError(f"the number of episodes must be at least 1, got {num_episodes}")
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, without markup, colours or folding."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

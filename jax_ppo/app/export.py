@@ -1,0 +1,82 @@
+"""Taking the agents of a run to the other framework."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jax_ppo.app.checkpoints import Arrays, read_newest, write_checkpoint
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.runs import Run, create_run
+
+STATS = "rollout.obs_stats."
+"""Where a checkpoint has the statistics of observations; the same on both sides."""
+
+JAX_PARAMS = "params.params."
+"""Where a checkpoint of JAX has the parameters."""
+
+TORCH_PARAMS = "params."
+"""Where a checkpoint of PyTorch has them."""
+
+
+def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
+    """Make a run folder with the newest agents of a run, for the other framework.
+
+    It holds what it takes to act (parameters and the statistics of observations), so it can be
+    evaluated but not trained further.
+
+    Args:
+        run: The run to take them from.
+        framework: jax or torch.
+        out: Folder to make; None: the run's own name with the framework behind it.
+
+    Raises:
+        AppError: The run is of that framework already, has no sound checkpoint, or the folder
+            exists.
+    """
+    if run.framework == framework:
+        raise AppError(f"{run.path} is a run of {framework} already")
+    arrays, update, _ = read_newest(run.checkpoints)
+    if arrays is None:
+        raise AppError(f"{run.path} has no checkpoint that can be read")
+    convert = to_torch_layout if framework == "torch" else to_jax_layout
+    path = out or run.path.with_name(f"{run.path.name}-{framework}")
+    exported = create_run(path, run.config, run.settings, framework)
+    write_checkpoint(exported.checkpoints, update, convert(arrays), keep=1)
+    return exported
+
+
+def to_torch_layout(arrays: Arrays) -> Arrays:
+    """Parameters and statistics of a JAX checkpoint, by PyTorch's names and in its layout.
+
+    A dense kernel [in, out] becomes a weight [out, in], a convolution's kernel
+    [height, width, in, out] becomes [out, in, height, width]. The first axis, over agents, stays.
+
+    Args:
+        arrays: A checkpoint, every array [num_seeds, ...].
+    """
+    converted = {name: array for name, array in arrays.items() if name.startswith(STATS)}
+    for name, array in arrays.items():
+        if name.startswith(JAX_PARAMS):
+            short = name.removeprefix(JAX_PARAMS)
+            if short.endswith(".kernel"):
+                short = short.removesuffix("kernel") + "weight"
+                array = np.transpose(array, (0, 2, 1) if array.ndim == 3 else (0, 4, 3, 1, 2))
+            converted[TORCH_PARAMS + short] = np.ascontiguousarray(array)
+    return converted
+
+
+def to_jax_layout(arrays: Arrays) -> Arrays:
+    """The inverse of `to_torch_layout`.
+
+    Args:
+        arrays: A checkpoint of PyTorch, every array [num_seeds, ...].
+    """
+    converted = {name: array for name, array in arrays.items() if name.startswith(STATS)}
+    for name, array in arrays.items():
+        if name.startswith(TORCH_PARAMS):
+            short = name.removeprefix(TORCH_PARAMS)
+            if short.endswith(".weight"):
+                short = short.removesuffix("weight") + "kernel"
+                array = np.transpose(array, (0, 2, 1) if array.ndim == 3 else (0, 3, 4, 2, 1))
+            converted[JAX_PARAMS + short] = np.ascontiguousarray(array)
+    return converted

@@ -1,0 +1,154 @@
+"""One whole PPO update: epochs, minibatches, KL stop; parameters, moments and every metric."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+import jax_ppo
+import torch_ref
+from parity_tests import oracle_update, weights
+from parity_tests.checks.check import Check
+from parity_tests.checks.optimizer import jax_outcome
+from parity_tests.checks.tiny import BASE, Architecture
+from parity_tests.compare import Tolerance
+
+FAST = BASE.replace(learning_rate=0.05, max_grad_norm=0.3)
+"""Steps so long that the policy moves visibly within one update."""
+
+ARCHITECTURES = (
+    Architecture("minibatch normalization", FAST),
+    Architecture(
+        "batch normalization, AdamW",
+        FAST.replace(
+            advantage_normalization="batch",
+            optimizer="adamw",
+            weight_decay=0.1,
+            shared_trunk=True,
+            max_grad_norm=None,
+        ),
+    ),
+    Architecture(
+        "no normalization, value clipping, Gaussian",
+        FAST.replace(advantage_normalization="none", value_clip_eps=0.2, shared_trunk=True),
+        discrete=False,
+    ),
+    Architecture("KL penalty", FAST.replace(kl_coef=0.4, shared_trunk=True)),
+    Architecture("KL stop at the first step", FAST.replace(target_kl=1e-6, shared_trunk=True)),
+    Architecture("KL stop in the middle", FAST.replace(target_kl=0.02, shared_trunk=True)),
+    Architecture("KL stop that never fires", FAST.replace(target_kl=50.0, shared_trunk=True)),
+)
+
+
+def sizes(params: Any, *_: Any) -> dict[str, Any]:
+    """Sizes of the terms that nearly cancel in some of the results.
+
+    A gradient is a mean of terms of order 1, of which a moment takes a tenth. A parameter moves by
+    learning_rate m / sqrt(v): where its gradient is small because its terms cancel, their rounding
+    is divided by it, and one learning rate of 0.05 over gradients of 0.05 makes it 1.
+    """
+    names = weights.rename_to_torch(params)
+    return {
+        "metrics": {"policy_loss": 1.0, "loss": 1.0, "kl": 1.0, "approx_kl": 0.2},
+        "mu": dict.fromkeys(names, 0.1),
+        "params": dict.fromkeys(names, 1.0),
+    }
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The update of one architecture, on both sides and by the oracle."""
+
+    architecture: Architecture
+    """Network and coefficients."""
+    torch_loss: Any = torch_ref.ppo_loss
+    """The PyTorch side's loss, or a mutant of it."""
+
+    def on_jax(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
+        """The JAX side; as in training, the coefficients are traced."""
+        return jax.jit(self._on_jax)(self.architecture.config, params, batch, permutations)
+
+    def _on_jax(self, config: Any, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
+        params, opt_state, metrics = jax_ppo.update_policy(
+            params,
+            jax_ppo.make_optimizer(config, config.learning_rate).init(params),
+            self.architecture.batch(jax_ppo, batch),
+            permutations,
+            config,
+            self.architecture.jax_network(),
+            self._coefficients(jax_ppo, config),
+        )
+        return {**jax_outcome(params, opt_state), "metrics": metrics}
+
+    def on_torch(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
+        """The PyTorch side."""
+        config = self.architecture.config
+        params = weights.rename_to_torch(params)
+        params, opt_state, metrics = torch_ref.update_policy(
+            params,
+            torch_ref.make_optimizer(config, config.learning_rate).init(params),
+            self.architecture.batch(torch_ref, batch),
+            permutations,
+            config,
+            self.architecture.torch_network(),
+            self._coefficients(torch_ref, config),
+            self.torch_loss,
+        )
+        return {"params": params, **opt_state._asdict(), "metrics": metrics}
+
+    def by_oracle(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
+        """The third opinion."""
+        setting = self.architecture.setting()
+        flat = oracle_update.flat_params(params)
+        updated = oracle_update.update_policy(flat, batch, permutations, setting)
+        return {
+            "params": _by_torch_names(updated.params),
+            "mu": _by_torch_names(updated.mu),
+            "nu": _by_torch_names(updated.nu),
+            "count": np.asarray(int(updated.metrics["gradient_steps"])),
+            "metrics": updated.metrics,
+        }
+
+    def _coefficients(self, package: Any, config: Any) -> Any:
+        return package.UpdateCoefficients(config.learning_rate, config.clip_eps, config.kl_coef)
+
+
+def update_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_loss) -> Check:
+    """One update of one architecture."""
+    updates = Updates(architecture, torch_loss)
+    config = architecture.config
+    rng = np.random.default_rng(2)
+    permutations = [rng.permutation(config.batch_size) for _ in range(config.update_epochs)]
+    return Check(
+        level=5,
+        name=f"update: {architecture.name}",
+        jax_fn=updates.on_jax,
+        torch_fn=updates.on_torch,
+        inputs={
+            "params": architecture.params(),
+            "batch": architecture.samples(config.batch_size),
+            "permutations": np.stack(permutations),
+        },
+        oracle=updates.by_oracle,
+        gradients=False,
+        samples=1,
+        terms=sizes,
+        tolerance=Tolerance(8, 0, oracle_value=80),
+    )
+
+
+def _by_torch_names(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The oracle's `layer.kernel` in PyTorch's layout."""
+    tree: dict[str, Any] = {}
+    for name, value in params.items():
+        layer, _, kind = name.rpartition(".")
+        if layer:
+            tree.setdefault(layer, {})[kind] = value
+        else:
+            tree[name] = value
+    return weights.rename_to_torch({"params": tree})
+
+
+CHECKS = tuple(update_check(architecture) for architecture in ARCHITECTURES)

@@ -1,0 +1,277 @@
+"""Two trainings from the same draws: for how long they stay one and the same.
+
+Training is chaotic: two runs that differ in the last bit of one number part ways in the end,
+whatever computes them. How soon is a property of the training, and it can be measured, by running
+the JAX trainer beside itself with its initial parameters moved by one unit in the last place. Two
+frameworks agree as well as two things can if they stay together as long as that.
+
+Both sides run their own `train_step_from_draws` on one and the same environment, from the same
+initial parameters and environment states, with the same action noise, random keys of the
+environments (which decide the resets) and permutations.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import jax_ppo
+import torch_ref
+from jax_ppo import PPOConfig
+from parity_tests.measure import Precision
+from parity_tests.precision import precision_of
+from parity_tests.weights import adam_to_torch, params_to_torch, record_to_torch, to_tensor
+
+CARTPOLE = PPOConfig(
+    env_id="CartPole-v1",
+    total_steps=300 * 512,
+    num_envs=4,
+    num_steps=128,
+    update_epochs=4,
+    num_minibatches=4,
+    learning_rate=2.5e-4,
+    ent_coef=0.01,
+)
+"""The usual small setting of PPO on CartPole."""
+
+
+class Step(NamedTuple):
+    """One update as seen from outside."""
+
+    actions: np.ndarray
+    """What the environments were told to do [num_steps, num_envs, ...]."""
+    params: np.ndarray
+    """All parameters after the update, as one vector [num_params], float64."""
+    metrics: dict[str, float]
+    """The update's metrics."""
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """Two trainings side by side."""
+
+    identical_updates: int
+    """Updates before the first in which an action differs; all of them if none does."""
+    num_updates: int
+    """Updates compared."""
+    distances: np.ndarray
+    """|theta_a - theta_b| / |theta_b| after each update [num_updates]."""
+
+
+def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
+    """Run two trainings side by side and see when they part.
+
+    Args:
+        left: Updates of one training.
+        right: As many of the other.
+    """
+    distances, identical = [], []
+    for a, b in zip(left, right, strict=True):
+        identical.append(np.array_equal(a.actions, b.actions))
+        distance = np.linalg.norm(a.params - b.params) / np.linalg.norm(b.params)
+        distances.append(float(distance))
+    together = identical.index(False) if False in identical else len(identical)
+    return Lockstep(together, len(identical), np.array(distances))
+
+
+def cross_framework(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:
+    """PyTorch beside JAX.
+
+    Args:
+        seed: Decides the initial parameters and all draws.
+        config: What to train, and for how long.
+        precision: What both compute in.
+    """
+    with precision_of(precision):
+        state = initial_state(seed, config)
+        return compare_steps(run_torch(state, config), run_jax(state, config))
+
+
+def self_neighbour(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:
+    """JAX beside itself with every initial parameter moved up by one unit in the last place.
+
+    Args:
+        seed: Decides the initial parameters and all draws.
+        config: What to train, and for how long.
+        precision: What both compute in.
+    """
+    with precision_of(precision):
+        state = initial_state(seed, config)
+        params = jax.tree.map(next_number, state.params)
+        moved = dataclasses.replace(state, params=params)
+        return compare_steps(run_jax(moved, config), run_jax(state, config))
+
+
+def next_number(x: jax.Array) -> jax.Array:
+    """Every entry moved to the next larger floating-point number."""
+    return jnp.nextafter(x, jnp.inf)
+
+
+def initial_state(seed: int, config: PPOConfig) -> jax_ppo.TrainState:
+    """The state that both trainings start from, its environments recording what they are told."""
+    return _jax_init(jax.random.key(seed), config)
+
+
+def run_jax(state: jax_ppo.TrainState, config: PPOConfig) -> Iterator[Step]:
+    """Updates of the JAX trainer."""
+    for _ in range(config.num_updates):
+        state, draws = _jax_draws(state, config)
+        state, metrics = _jax_step(state, draws, config)
+        yield Step(_actions(state.rollout.env_state), _flatten_jax(state.params), _floats(metrics))
+
+
+def run_torch(state: jax_ppo.TrainState, config: PPOConfig) -> Iterator[Step]:
+    """Updates of the PyTorch trainer, from a JAX state and with JAX's draws."""
+    components = torch_ref.Components(make_env=bridge)
+    learner = torch_state(state)
+    for _ in range(config.num_updates):
+        state, draws = _jax_draws(state, config)
+        learner, metrics = torch_ref.train_step_from_draws(
+            learner, torch_draws(draws), config, components
+        )
+        actions = _actions(learner.rollout.env_state)
+        yield Step(actions, _flatten_torch(learner.params), _floats(metrics))
+
+
+class Recorded(NamedTuple):
+    """State of environments that remember their last actions."""
+
+    env_state: Any
+    """The environments' own."""
+    actions: jax.Array
+    """Last actions, the newest last [num_steps, num_envs, ...]."""
+
+
+def recording_env(config: PPOConfig) -> jax_ppo.Environment:
+    """The environment of a config, with the actions of the last rollout kept in its state."""
+    env = jax_ppo.make_env(config)
+
+    def reset(keys: jax.Array) -> tuple[jax.Array, Recorded]:
+        obs, env_state = env.reset(keys)
+        shape = (config.num_steps, config.num_envs)
+        if isinstance(env.actions, jax_ppo.DiscreteActions):
+            return obs, Recorded(env_state, jnp.zeros(shape, jnp.int32))
+        return obs, Recorded(env_state, jnp.zeros((*shape, *env.actions.shape)))
+
+    def step(keys: jax.Array, state: Recorded, action: jax.Array) -> jax_ppo.EnvStep:
+        env_step = env.step(keys, state.env_state, action)
+        actions = jnp.concatenate([state.actions[1:], action[None]])
+        return env_step._replace(state=Recorded(env_step.state, actions))
+
+    return jax_ppo.Environment(reset, step, env.obs_shape, env.actions, env.max_episode_steps)
+
+
+def bridge(config: PPOConfig) -> torch_ref.Environment:
+    """The same environment for PyTorch: JAX computes the step, keys and state stay JAX's."""
+    env = jax_ppo.make_env(config)
+    if isinstance(env.actions, jax_ppo.DiscreteActions):
+        actions: Any = torch_ref.DiscreteActions(env.actions.num_actions)
+    else:
+        bounds = to_tensor(env.actions.low), to_tensor(env.actions.high)
+        actions = torch_ref.ContinuousActions(*bounds, env.actions.shape)
+    return torch_ref.Environment(
+        reset=lambda keys: _bridged_reset(keys, config),
+        step=partial(_bridged_step, config),
+        obs_shape=env.obs_shape,
+        actions=actions,
+        max_episode_steps=env.max_episode_steps,
+    )
+
+
+def torch_state(state: jax_ppo.TrainState) -> torch_ref.TrainState:
+    """A JAX state as PyTorch's; the environments' state stays what it is."""
+    rollout = state.rollout
+    converted = {
+        name: record_to_torch(getattr(rollout, name))
+        for name in ("obs", "episode_return", "episode_length", "discounted_return")
+    }
+    stats = {
+        name: record_to_torch(getattr(rollout, name)) for name in ("obs_stats", "return_stats")
+    }
+    return torch_ref.TrainState(
+        params=params_to_torch(state.params),
+        opt_state=adam_to_torch(state.opt_state),
+        rollout=torch_ref.RolloutState(env_state=rollout.env_state, **converted, **stats),
+        generator=torch.Generator(),
+        update=to_tensor(state.update),
+        kl_coef=None if state.kl_coef is None else to_tensor(state.kl_coef),
+    )
+
+
+def torch_draws(draws: jax_ppo.RandomDraws) -> torch_ref.RandomDraws:
+    """JAX's draws for PyTorch; the environments' keys stay JAX's."""
+    return torch_ref.RandomDraws(
+        noise=to_tensor(draws.noise),
+        env_keys=draws.env_keys,  # type: ignore[arg-type]
+        permutations=to_tensor(draws.permutations).long(),
+    )
+
+
+def _bridged_reset(keys: Any, config: PPOConfig) -> tuple[torch.Tensor, Any]:
+    obs, state = recording_env(config).reset(keys)
+    return to_tensor(obs), state
+
+
+def _bridged_step(
+    config: PPOConfig, keys: Any, state: Any, action: torch.Tensor
+) -> torch_ref.EnvStep:
+    env_step = _env_step(keys, state, jnp.asarray(action.numpy()), config)
+    tensors = {
+        name: to_tensor(getattr(env_step, name))
+        for name in ("obs", "reward", "terminated", "truncated", "next_obs")
+    }
+    return torch_ref.EnvStep(state=env_step.state, **tensors)
+
+
+COMPONENTS = jax_ppo.Components(make_env=recording_env)
+
+
+@jax.jit
+def _env_step(keys: jax.Array, state: Any, action: jax.Array, config: PPOConfig) -> Any:
+    return recording_env(config).step(keys, state, action)
+
+
+@jax.jit
+def _jax_init(key: jax.Array, config: PPOConfig) -> jax_ppo.TrainState:
+    return jax_ppo.init_train_state(key, config, COMPONENTS)
+
+
+@jax.jit
+def _jax_draws(
+    state: jax_ppo.TrainState, config: PPOConfig
+) -> tuple[jax_ppo.TrainState, jax_ppo.RandomDraws]:
+    """The draws of the next train step, made as `train_step` makes them."""
+    key, draw_key = jax.random.split(state.key)
+    env = jax_ppo.make_env(config)
+    return dataclasses.replace(state, key=key), jax_ppo.draw_randomness(draw_key, config, env)
+
+
+@jax.jit
+def _jax_step(
+    state: jax_ppo.TrainState, draws: jax_ppo.RandomDraws, config: PPOConfig
+) -> tuple[jax_ppo.TrainState, jax_ppo.Metrics]:
+    return jax_ppo.train_step_from_draws(state, draws, config, COMPONENTS)
+
+
+def _actions(state: Recorded) -> np.ndarray:
+    return np.asarray(state.actions)
+
+
+def _flatten_jax(params: jax_ppo.types.Params) -> np.ndarray:
+    return _flatten_torch(params_to_torch(params))
+
+
+def _flatten_torch(params: torch_ref.types.Params) -> np.ndarray:
+    """All parameters as one vector, in the order of their names."""
+    parts = [params[name].detach().numpy().ravel() for name in sorted(params)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

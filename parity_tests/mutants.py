@@ -1,0 +1,400 @@
+"""Wrong variants that real implementations have shipped, each with the check that must catch it.
+
+A mutant replaces one side of a check; the check has to fail. The list is data, so that the tests
+run it and the report can show which level caught what.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import torch
+
+import jax_ppo
+import torch_ref
+from parity_tests.checks import advantages, losses, networks, optimizer, tiny, update
+from parity_tests.checks.check import Check
+from parity_tests.checks.diagnostics import CHECKS as DIAGNOSTICS
+from parity_tests.checks.distributions import CHECKS as DISTRIBUTIONS
+from parity_tests.checks.normalize import CHECKS as NORMALIZE
+from parity_tests.inputs import normal
+from parity_tests.measure import PRECISIONS, Precision
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake, planted on one side of a check."""
+
+    name: str
+    """What is wrong."""
+    check: Check
+    """The check, with the mistake in it."""
+    quantity: str
+    """Beginning of the name of a quantity that must be among the failures."""
+
+    def without_oracle(self) -> "Mutant":
+        """The same, with nobody to ask but the other side, and no more gradients than it takes."""
+        about_gradients = self.quantity.startswith("d")
+        check = self.check.replace(oracle=None, gradients=about_gradients)
+        return dataclasses.replace(self, check=check)
+
+    def caught(self, precisions: Sequence[Precision] = PRECISIONS) -> bool:
+        """Whether the check fails, and on the quantity that is wrong."""
+        failures = self.check.run(precisions).failures()
+        return any(entry.quantity.startswith(self.quantity) for entry in failures)
+
+
+def ddof_one(advantages: torch.Tensor) -> torch.Tensor:
+    """Normalize with the sample standard deviation, which is torch.std's default."""
+    centered = advantages - advantages.mean()
+    return centered / (torch.sqrt(torch.sum(centered**2) / (len(advantages) - 1)) + 1e-8)
+
+
+def epsilon_inside_root(advantages: torch.Tensor) -> torch.Tensor:
+    """Normalize with sqrt(var + 1e-8)."""
+    variance = advantages.var(correction=0)
+    return (advantages - advantages.mean()) / torch.sqrt(variance + 1e-8)
+
+
+def truncation_as_termination(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: Any,
+    gae_lambda: Any,
+) -> Any:
+    """No bootstrap at a time limit."""
+    done = terminated | truncated
+    return torch_ref.compute_gae(rewards, values, next_values, done, done, gamma, gae_lambda)
+
+
+def truncation_ignored(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: Any,
+    gae_lambda: Any,
+) -> Any:
+    """The sum runs on across a time limit."""
+    never = torch.zeros_like(truncated)
+    return torch_ref.compute_gae(rewards, values, next_values, terminated, never, gamma, gae_lambda)
+
+
+def value_after_reset(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: Any,
+    gae_lambda: Any,
+) -> Any:
+    """V(s_{t+1}) of the next row, which is the new episode's where one ended, for V(s'_t)."""
+    shifted = torch.cat([values[1:], next_values[-1:]])
+    return torch_ref.compute_gae(rewards, values, shifted, terminated, truncated, gamma, gae_lambda)
+
+
+def done_shifted(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: Any,
+    gae_lambda: Any,
+) -> Any:
+    """The flags of the step before."""
+    terminated, truncated = torch.roll(terminated, 1, 0), torch.roll(truncated, 1, 0)
+    return torch_ref.compute_gae(
+        rewards, values, next_values, terminated, truncated, gamma, gae_lambda
+    )
+
+
+def advantages_as_targets(*arguments: Any) -> Any:
+    """Advantages returned in place of advantages + values."""
+    advantages, _ = torch_ref.compute_gae(*arguments)
+    return advantages, advantages
+
+
+def ratio_not_exponentiated(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
+) -> torch.Tensor:
+    """The log ratio plus one, its first-order expansion, for the ratio."""
+    ratio = 1.0 + log_prob - old_log_prob
+    clipped = torch.minimum(torch.maximum(ratio, 1.0 - clip_eps), 1.0 + clip_eps)
+    return -torch.mean(torch.minimum(ratio * advantages, clipped * advantages))
+
+
+def maximum_for_minimum(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
+) -> torch.Tensor:
+    """The optimistic bound."""
+    return -torch_ref.clipped_surrogate_loss(log_prob, old_log_prob, -advantages, clip_eps)
+
+
+def clamp_for_minimum(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
+) -> torch.Tensor:
+    """torch.clamp, which passes the whole gradient at an edge: equal everywhere else."""
+    ratio = torch.exp(log_prob - old_log_prob)
+    clipped = torch.clamp(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
+    return -torch.mean(torch.minimum(ratio * advantages, clipped * advantages))
+
+
+def no_half(values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
+    """The value loss without its 1/2."""
+    return 2.0 * torch_ref.value_loss(values, old_values, returns)
+
+
+def clipping_ignored(
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, value_clip_eps: Any
+) -> torch.Tensor:
+    """The plain value loss where the clipped one is asked for."""
+    return torch_ref.value_loss(values, old_values, returns) + 0.0 * value_clip_eps
+
+
+def minimum_for_maximum(
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, value_clip_eps: Any
+) -> torch.Tensor:
+    """The smaller of the two errors."""
+    moved = torch.minimum(torch.maximum(values - old_values, -value_clip_eps), value_clip_eps)
+    errors = torch.square(values - returns), torch.square(old_values + moved - returns)
+    return 0.5 * torch.mean(torch.minimum(*errors))
+
+
+def entropy_not_added(*arguments: Any) -> Any:
+    """The bonus is computed and logged, and left out of the loss."""
+    loss, metrics = torch_ref.ppo_loss(*arguments)
+    loss = loss + arguments[3].ent_coef * metrics["entropy"]
+    return loss, {**metrics, "loss": loss}
+
+
+def entropy_sign(*arguments: Any) -> Any:
+    """The bonus is a penalty."""
+    loss, metrics = torch_ref.ppo_loss(*arguments)
+    loss = loss + 2.0 * arguments[3].ent_coef * metrics["entropy"]
+    return loss, {**metrics, "loss": loss}
+
+
+def kl_reversed(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+    """KL(q || p) for KL(p || q)."""
+    return torch_ref.Categorical(other_logits).kl(torch_ref.Categorical(logits))
+
+
+def kl_sign(log_ratio: torch.Tensor) -> torch.Tensor:
+    """Log r for -log r: the estimate of the wrong sign."""
+    return torch.mean(torch.expm1(log_ratio) + log_ratio)
+
+
+def log_prob_averaged(
+    mean: torch.Tensor, log_std: torch.Tensor, action: torch.Tensor
+) -> torch.Tensor:
+    """The mean over the action's dimensions for the sum."""
+    return torch_ref.DiagGaussian(mean, log_std).log_prob(action) / mean.shape[-1]
+
+
+def variance_with_ddof_one(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) -> Any:
+    """Running statistics merged from sample variances."""
+    stats = torch_ref.init_stats(tuple(first.shape[1:]))
+    for batch in (first, second, third):
+        stats = torch_ref.update_stats(stats, batch)
+    n = stats.count
+    return torch_ref.RunningStats(stats.mean, stats.var * n / (n - 1.0), n)
+
+
+def elementwise_clipping(config: jax_ppo.PPOConfig, params: Any, gradients: Any) -> dict[str, Any]:
+    """optax.clip, which clips every entry by itself, where the norm is to be clipped."""
+    limit = config.max_grad_norm or math.inf
+    clipped = jax.tree.map(lambda leaf: jnp.clip(leaf, -limit, limit), gradients)
+    return optimizer.jax_steps(config.replace(max_grad_norm=None), params, clipped)
+
+
+def norm_plus_1e_6(config: jax_ppo.PPOConfig, params: Any, gradients: Any) -> dict[str, Any]:
+    """Every gradient clipped as torch.nn.utils.clip_grad_norm_ does it."""
+    limit = config.max_grad_norm or math.inf
+
+    def clip(gradient: Any) -> Any:
+        factor = jnp.minimum(limit / (jax_ppo.global_norm(gradient) + 1e-6), 1.0)
+        return jax.tree.map(lambda leaf: leaf * factor, gradient)
+
+    clipped = jax.vmap(clip)(gradients)
+    return optimizer.jax_steps(config.replace(max_grad_norm=None), params, clipped)
+
+
+def adam_epsilon_inside_root(
+    config: jax_ppo.PPOConfig, params: Any, gradients: Any
+) -> dict[str, Any]:
+    """sqrt(v_hat + eps) for sqrt(v_hat) + eps."""
+    adam = optax.chain(optax.scale_by_adam(eps=0.0, eps_root=config.adam_eps), optax.scale(-0.01))
+
+    def step(carry: Any, gradient: Any) -> Any:
+        params, state = carry
+        steps, state = adam.update(gradient, state, params)
+        return (optax.apply_updates(params, steps), state), None
+
+    (params, state), _ = jax.lax.scan(step, (params, adam.init(params)), gradients)
+    return optimizer.jax_outcome(params, state)
+
+
+def coupled_weight_decay(config: jax_ppo.PPOConfig, params: Any, gradients: Any) -> dict[str, Any]:
+    """Decay added to the gradient, before the moments: Adam with L2, not AdamW."""
+    decay = config.weight_decay
+    plain = config.replace(optimizer="adam", weight_decay=0.0)
+    coupled = jax.tree.map(lambda g, p: g + decay * p[None], gradients, params)
+    return optimizer.jax_steps(plain, params, coupled)
+
+
+def transposed_kernel(params: Any, obs: Any) -> Any:
+    """A square kernel carried over as it is: the shapes still fit."""
+    tree = params["params"]
+    swapped = {**tree["policy_trunk_dense_1"]}
+    swapped["kernel"] = swapped["kernel"].T
+    changed = {"params": {**tree, "policy_trunk_dense_1": swapped}}
+    return SQUARE.torch_fn(changed, obs)
+
+
+def channels_first(params: Any, obs: Any) -> Any:
+    """The dense layer after the convolution reads its inputs in the order channels, height, width.
+
+    A network that flattens so sees the kernel's rows permuted.
+    """
+    tree = params["params"]
+    kernel = tree["trunk_dense_0"]["kernel"]
+    rows = torch.arange(len(kernel)).reshape(3, 2, 2).permute(2, 0, 1).reshape(-1)
+    dense = {**tree["trunk_dense_0"], "kernel": kernel[rows]}
+    return IMAGE.torch_fn({"params": {**tree, "trunk_dense_0": dense}}, obs)
+
+
+def batch_statistics(updates: update.Updates) -> update.Updates:
+    """Advantages normalized once over the batch, where the minibatch is asked for."""
+    return _with_config(updates, advantage_normalization="batch")
+
+
+def kl_stop_ignored(updates: update.Updates) -> update.Updates:
+    """approx_kl is logged, and never stops anything."""
+    return _with_config(updates, target_kl=None)
+
+
+def _with_config(updates: update.Updates, **changes: Any) -> update.Updates:
+    """The update under another config."""
+    architecture = updates.architecture
+    changed = dataclasses.replace(architecture, config=architecture.config.replace(**changes))
+    return dataclasses.replace(updates, architecture=changed)
+
+
+def _named(checks: Sequence[Check], name: str) -> Check:
+    """The check of that name."""
+    return next(check for check in checks if check.name == name)
+
+
+MLP, GAUSSIAN = tiny.ARCHITECTURES[0], tiny.ARCHITECTURES[2]
+SQUARE = _named(networks.CHECKS, "network: MLP, KL penalty")
+IMAGE = _named(networks.CHECKS, "network: CNN")
+ADAM, CLIPPED_ADAM, ADAMW = (optimizer.optimizer_check(name) for name in optimizer.CONFIGS)
+ADAM_CONFIG, CLIPPED_CONFIG, ADAMW_CONFIG = optimizer.CONFIGS.values()
+MINIBATCHES, STOPPED = update.ARCHITECTURES[0], update.ARCHITECTURES[-2]
+
+
+def _torch(check: Check, mutant: Callable[..., Any], name: str, quantity: str) -> Mutant:
+    """A mistake on the PyTorch side."""
+    return Mutant(name, check.replace(torch_fn=mutant), quantity)
+
+
+def _jax(check: Check, mutant: Callable[..., Any], name: str, quantity: str) -> Mutant:
+    """A mistake on the JAX side."""
+    return Mutant(name, check.replace(jax_fn=mutant), quantity)
+
+
+GAE, NORMALIZE_ADVANTAGES = advantages.CHECKS
+SURROGATE, VALUE_LOSS, CLIPPED_VALUE_LOSS = losses.CHECKS
+
+MUTANTS: tuple[Mutant, ...] = (
+    _torch(GAE, truncation_as_termination, "truncation treated as termination", "0"),
+    _torch(GAE, truncation_ignored, "truncation ignored", "0"),
+    _torch(GAE, value_after_reset, "value of the observation after the reset", "0"),
+    _torch(GAE, done_shifted, "flags shifted by one step", "0"),
+    _torch(GAE, advantages_as_targets, "advantages used as value targets", "1"),
+    _torch(NORMALIZE_ADVANTAGES, ddof_one, "advantages normalized with ddof 1", "value"),
+    _torch(NORMALIZE_ADVANTAGES, epsilon_inside_root, "1e-8 inside the root", "value"),
+    _torch(
+        NORMALIZE_ADVANTAGES.replace(inputs={"advantages": normal(1)}, oracle=None, terms=None),
+        ddof_one,
+        "one sample normalized with ddof 1",
+        "value",
+    ),
+    _torch(SURROGATE, ratio_not_exponentiated, "ratio not exponentiated", "value"),
+    _torch(SURROGATE, maximum_for_minimum, "maximum in place of minimum", "value"),
+    _torch(SURROGATE, clamp_for_minimum, "other slope exactly at the clip edge", "d/d log_prob"),
+    _torch(VALUE_LOSS, no_half, "value loss without 1/2", "value"),
+    _torch(CLIPPED_VALUE_LOSS, clipping_ignored, "value loss not clipped", "value"),
+    _torch(CLIPPED_VALUE_LOSS, minimum_for_maximum, "smaller value error taken", "value"),
+    Mutant(
+        "entropy bonus computed but not added to the loss",
+        networks.loss_check(MLP, entropy_not_added),
+        "loss",
+    ),
+    Mutant("entropy bonus subtracted", networks.loss_check(GAUSSIAN, entropy_sign), "loss"),
+    _torch(_named(DISTRIBUTIONS, "Categorical.kl"), kl_reversed, "KL the wrong way round", "value"),
+    _torch(
+        _named(DISTRIBUTIONS, "DiagGaussian.log_prob"),
+        log_prob_averaged,
+        "log-density averaged over dimensions",
+        "value",
+    ),
+    _torch(_named(DIAGNOSTICS, "approx_kl"), kl_sign, "approx_kl with the wrong sign", "value"),
+    _torch(
+        _named(NORMALIZE, "update_stats"),
+        variance_with_ddof_one,
+        "running variance with ddof 1",
+        "var",
+    ),
+    _torch(SQUARE, transposed_kernel, "kernel carried over without transposing", "0.logits"),
+    _torch(IMAGE, channels_first, "wrong flatten order after the CNN", "0.logits"),
+    _jax(
+        CLIPPED_ADAM,
+        partial(elementwise_clipping, CLIPPED_CONFIG),
+        "elementwise clip called norm clip",
+        "params.head.weight",
+    ),
+    _jax(CLIPPED_ADAM, partial(norm_plus_1e_6, CLIPPED_CONFIG), "1e-6 added to the norm", "mu"),
+    _jax(
+        ADAM,
+        partial(adam_epsilon_inside_root, ADAM_CONFIG),
+        "Adam's epsilon inside the root",
+        "params.head.weight",
+    ),
+    _jax(
+        ADAMW,
+        partial(coupled_weight_decay, ADAMW_CONFIG),
+        "weight decay added to the gradient",
+        "params.head.weight",
+    ),
+    Mutant(
+        "entropy bonus missing from a whole update",
+        update.update_check(MINIBATCHES, entropy_not_added),
+        "metrics.loss",
+    ),
+    _torch(
+        update.update_check(MINIBATCHES),
+        batch_statistics(update.Updates(MINIBATCHES)).on_torch,
+        "advantages normalized over the batch, not the minibatch",
+        "metrics.policy_loss",
+    ),
+    _torch(
+        update.update_check(STOPPED),
+        kl_stop_ignored(update.Updates(STOPPED)).on_torch,
+        "KL stop that never stops",
+        "metrics.gradient_steps",
+    ),
+)
+"""Every one must be caught."""

@@ -1,0 +1,116 @@
+"""The two trainers, given the same draws, stay together as long as JAX stays with itself."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import torch_ref
+from parity_tests import lockstep
+from parity_tests.lockstep import CARTPOLE, cross_framework, self_neighbour
+from parity_tests.measure import Precision
+
+EVERYTHING = CARTPOLE.replace(
+    num_envs=8,
+    num_steps=32,
+    normalize_observations=True,
+    normalize_rewards=True,
+    value_clip_eps=0.2,
+    kl_coef=0.2,
+    target_kl=0.003,
+    clip_eps_schedule="linear",
+    optimizer="adamw",
+    weight_decay=1e-3,
+    advantage_normalization="batch",
+    shared_trunk=True,
+    activation="swish",
+)
+"""Every option that changes the arithmetic, switched on."""
+
+PENDULUM = EVERYTHING.replace(env_id="Pendulum-v1", env_params={"max_steps_in_episode": 20})
+"""The same with continuous actions; episodes end by truncation alone."""
+
+BREAKOUT = CARTPOLE.replace(
+    env_id="Breakout-MinAtar", num_steps=8, conv_channels=(4,), hidden_sizes=(16,)
+)
+"""Images, and so a CNN."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """PyTorch's threads only wait for each other at these sizes."""
+    torch.set_num_threads(1)
+
+
+def shortened(config: lockstep.PPOConfig, num_updates: int) -> lockstep.PPOConfig:
+    """The first updates of a training, under the schedules of a training of that length."""
+    return config.replace(total_steps=num_updates * config.batch_size)
+
+
+def test_float64_stays_within_rounding() -> None:
+    """30 updates, 15,360 steps: not one action differs, and parameters to a few units of 1e-16."""
+    result = cross_framework(0, shortened(CARTPOLE, 30), "float64")
+    assert result.identical_updates == result.num_updates == 30
+    assert result.distances.max() < 1e-14
+
+
+def test_float32_stays_together() -> None:
+    """The committed report measures for how long; 20 updates are far from the limit."""
+    result = cross_framework(1, shortened(CARTPOLE, 20), "float32")
+    assert result.identical_updates == 20
+    assert result.distances.max() < 1e-5
+
+
+@pytest.mark.parametrize("config", [EVERYTHING, PENDULUM, BREAKOUT], ids=lambda c: c.env_id)
+def test_every_option_in_float64(config: lockstep.PPOConfig) -> None:
+    result = cross_framework(2, shortened(config, 10), "float64")
+    if config.env_id != "Pendulum-v1":
+        assert result.identical_updates == 10
+    assert result.distances.max() < 1e-13
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_neighbour_starts_an_ulp_away(precision: Precision) -> None:
+    result = self_neighbour(0, shortened(CARTPOLE, 2), precision)
+    eps = float(np.finfo(precision).eps)
+    assert 0.1 * eps < result.distances[0] < 10 * eps
+    assert result.identical_updates == 2
+
+
+def no_entropy_bonus(
+    distribution: Any, values: Any, batch: Any, config: Any, *rest: Any
+) -> tuple[Any, Any]:
+    """The loss with the entropy bonus computed, logged, and left out."""
+    config = dataclasses.replace(config, ent_coef=0.0)
+    return torch_ref.ppo_loss(distribution, values, batch, config, *rest)
+
+
+def truncation_as_termination(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    *rest: float,
+) -> tuple:
+    """GAE that bootstraps nothing where a time limit cut the episode."""
+    done = terminated | truncated
+    return torch_ref.compute_gae(rewards, values, next_values, done, truncated, *rest)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [{"loss_fn": no_entropy_bonus}, {"advantage_fn": truncation_as_termination}],
+    ids=["entropy left out", "truncation as termination"],
+)
+def test_known_mistakes_are_seen_at_once(mutation: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one update a mistake is ten million times farther away than rounding is."""
+    components = torch_ref.Components
+    monkeypatch.setattr(
+        torch_ref, "Components", lambda **changes: components(**{**changes, **mutation})
+    )
+    config = shortened(CARTPOLE, 3).replace(env_params={"max_steps_in_episode": 15})
+    result = cross_framework(0, config, "float64")
+    assert result.distances[-1] > 1e-7

@@ -1,0 +1,118 @@
+"""Evaluating the agents of a run with PyTorch."""
+
+from typing import NamedTuple
+
+import torch
+
+from jax_ppo.app.checkpoints import CheckpointMismatchError, read_newest
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.runs import Run
+from jax_ppo.config import PPOConfig
+from torch_ref.envs import make_env
+from torch_ref.evaluate import evaluate_policy
+from torch_ref.networks import make_network
+from torch_ref.normalize import RunningStats
+from torch_ref.types import EpisodeResults, Params
+
+PARAMS = "params."
+STATS = "rollout.obs_stats."
+
+UNLIMITED_STEPS = 100_000
+"""Steps after which an episode counts as unfinished where the environment sets no limit."""
+
+
+class Agent(NamedTuple):
+    """What it takes to act."""
+
+    params: Params
+    obs_stats: RunningStats | None
+
+
+def load_agents(run: Run) -> tuple[list[Agent], int, list[str]]:
+    """Read the agents of a run from its newest sound checkpoint.
+
+    Args:
+        run: A run of PyTorch, or one exported to it.
+
+    Returns:
+        An agent per seed, the updates they were trained for, and a message for each newer
+        checkpoint that had to be passed over.
+
+    Raises:
+        AppError: There is no sound checkpoint, or it belongs to another config.
+    """
+    arrays, update, problems = read_newest(run.checkpoints)
+    if arrays is None:
+        raise AppError(f"{run.path} has no checkpoint that can be read")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_seeds)]
+    return agents, update, problems
+
+
+def evaluate_agents(
+    agents: list[Agent], config: PPOConfig, num_episodes: int, deterministic: bool, seed: int
+) -> EpisodeResults:
+    """Evaluate several agents, each on the same number of episodes of its own.
+
+    Args:
+        agents: The agents.
+        config: The config that they were trained with.
+        num_episodes: Episodes per agent.
+        deterministic: Whether to take the mode of the policy; else a sample.
+        seed: Seed of the evaluation.
+
+    Returns:
+        The outcome of every episode [num_seeds, num_episodes].
+    """
+    torch.set_num_threads(1)
+    limit = make_env(config).max_episode_steps or UNLIMITED_STEPS
+    results = [
+        evaluate_policy(
+            torch.Generator().manual_seed(seed + i),
+            agent.params,
+            agent.obs_stats,
+            config,
+            num_episodes=num_episodes,
+            deterministic=deterministic,
+            max_steps=limit,
+        )
+        for i, agent in enumerate(agents)
+    ]
+    return EpisodeResults(
+        episode_return=torch.stack([r.episode_return for r in results]),
+        episode_length=torch.stack([r.episode_length for r in results]),
+        finished=torch.stack([r.finished for r in results]),
+    )
+
+
+def _agent(tensors: dict[str, torch.Tensor], index: int, config: PPOConfig) -> Agent:
+    """One agent out of the stacked ones, if it fits the config."""
+    params = {
+        name.removeprefix(PARAMS): tensor[index]
+        for name, tensor in tensors.items()
+        if name.startswith(PARAMS)
+    }
+    _check_shapes(params, config)
+    stats = {
+        name.removeprefix(STATS): tensor[index]
+        for name, tensor in tensors.items()
+        if name.startswith(STATS)
+    }
+    if bool(stats) != config.normalize_observations:
+        raise CheckpointMismatchError(
+            "the checkpoint does not fit the run's config: "
+            f"normalize_observations is {config.normalize_observations}"
+        )
+    return Agent(params, RunningStats(**stats) if stats else None)
+
+
+def _check_shapes(params: Params, config: PPOConfig) -> None:
+    """Raise CheckpointMismatchError unless the parameters are those of the config's network."""
+    expected = make_network(config, make_env(config)).init(torch.Generator())
+    for name in sorted(set(expected) | set(params)):
+        shapes = [list(tree[name].shape) if name in tree else None for tree in (params, expected)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointMismatchError(
+                f"the checkpoint does not fit the run's config: {name} is {shapes[0]}, "
+                f"but the config asks for {shapes[1]}"
+            )
