@@ -21,6 +21,9 @@ test: check ## check the style, then run every test that takes seconds
 test-slow: $(INSTALLED_DEV) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow
 
+parity: $(INSTALLED_DEV) ## prove jax_ppo and torch_ref equal, and write the report
+	$(BIN)/python -m parity_tests --out parity_tests/results
+
 check: $(INSTALLED_DEV) ## lint, format check, type check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,4 +47,4 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP_INSTALL) '.[torch,dev]'
 	@touch $@
 
-.PHONY: help train test test-slow check format clean
+.PHONY: help train test test-slow parity check format clean

@@ -14,8 +14,8 @@ def scheduled(
 ) -> jax.Array | float:
     """The coefficient during update number `update`, counted from 0.
 
-    constant: c.  linear: c (1 - update / num_updates), so the first update uses c and the last one
-    c / num_updates; zero is never reached.
+    constant: c.  linear: c (num_updates - update) / num_updates, so the first update uses c and the
+    last one c / num_updates; zero is never reached.
 
     Args:
         initial: c.
@@ -25,8 +25,8 @@ def scheduled(
     """
     if schedule == "constant":
         return initial
-    # JAX would divide two whole numbers in float32, even where float64 is the default.
-    return initial * (1.0 - jnp.asarray(update, float) / num_updates)
+    # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
+    return initial * ((num_updates - update) * (1.0 / num_updates))
 
 
 def adapt_kl_coef(

@@ -131,10 +131,10 @@ class Comparer(NamedTuple):
         fault = self._form_fault(pair, left, right)
         if fault:
             return self._fault(name, pair, fault)
-        exact = left.dtype.kind != "f"
-        allowed = 0.0 if exact else allowance(units, scale, self.precision) + uncertainty
+        units = units if left.dtype.kind == "f" else 0.0
+        allowed = allowance(units, scale, self.precision) + uncertainty if units else 0.0
         errors = measure(left, right, allowed, self.precision)
-        return Entry(name, self.precision, pair, self.case, errors)
+        return Entry(name, self.precision, pair, self.case, errors, units)
 
     def _form_fault(self, pair: str, left: np.ndarray, right: np.ndarray) -> str:
         """What is wrong with shape or type, or nothing."""
@@ -150,4 +150,4 @@ class Comparer(NamedTuple):
         return ""
 
     def _fault(self, name: str, pair: str, fault: str) -> Entry:
-        return Entry(name, self.precision, pair, self.case, NOTHING, fault)
+        return Entry(name, self.precision, pair, self.case, NOTHING, fault=fault)

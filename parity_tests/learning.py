@@ -6,7 +6,9 @@ good. They are answered with a test of equivalence, which needs evidence that th
 close; a test that merely finds no difference would be passed by any experiment that is too small.
 """
 
+import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -43,7 +45,7 @@ class Experiment:
 EXPERIMENTS = {
     # From a random policy's return to a solved task is 480 in CartPole and about 1,050 in Pendulum:
     # the margins are a twentieth of that.
-    "CartPole-v1": Experiment(preset("CartPole-v1"), 32, 400.0, 24.0, 0.25),
+    "CartPole-v1": Experiment(preset("CartPole-v1"), 64, 400.0, 24.0, 0.25),
     "Pendulum-v1": Experiment(preset("Pendulum-v1"), 16, -400.0, 50.0, 0.25),
 }
 """What the committed report compares."""
@@ -73,6 +75,8 @@ class Equivalence:
     margin: float
     p_value: float
     """Probability of such samples if the means differed by the margin or more."""
+    ks_p_value: float
+    """Of the two-sample Kolmogorov-Smirnov test, which compares the whole distributions."""
     equivalent: bool
     """Whether the interval lies within the margin, which is p_value < 0.05."""
 
@@ -127,78 +131,109 @@ def torch_outcome(seed: int, experiment: Experiment) -> Outcome:
     return Outcome(float(results.episode_return.mean()), steps)
 
 
-def outcomes(experiment: Experiment, num_processes: int) -> dict[str, list[Outcome]]:
+def run_experiment(experiment: Experiment, num_processes: int) -> "Comparison":
     """All trainings of an experiment, several at a time.
 
     Args:
         experiment: What to train.
         num_processes: Trainings at a time.
-
-    Returns:
-        The outcome of every seed, under "jax" and "torch".
     """
     work = [(seed, experiment) for seed in range(experiment.num_seeds)]
     with get_context("spawn").Pool(num_processes) as pool:
-        return {
-            "jax": pool.starmap(jax_outcome, work),
-            "torch": pool.starmap(torch_outcome, work, chunksize=1),
-        }
+        return Comparison(
+            experiment,
+            jax=tuple(pool.starmap(jax_outcome, work)),
+            torch=tuple(pool.starmap(torch_outcome, work, chunksize=1)),
+        )
 
 
 def equivalence(jax_values: np.ndarray, torch_values: np.ndarray, margin: float) -> Equivalence:
-    """Two one-sided Welch t-tests of the difference of two means.
+    """Two one-sided Welch t-tests of the difference d of two means.
+
+    p = P(T > (margin - |d|) / s), s^2 = v_1 / n_1 + v_2 / n_2, where T has Student's distribution
+    with s^4 / (v_1^2 / n_1^2 / (n_1 - 1) + v_2^2 / n_2^2 / (n_2 - 1)) degrees of freedom.
 
     Args:
-        jax_values: A sample.
+        jax_values: A sample, of variance v_1 and size n_1 > 1.
         torch_values: Another, independent one.
         margin: Differences below this do not matter; in the samples' unit.
 
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power
-    approach for assessing the equivalence of average bioavailability".
+    approach for assessing the equivalence of average bioavailability"; Welch (1947).
     """
-    difference = float(np.mean(torch_values) - np.mean(jax_values))
-    if np.ptp(jax_values) == 0 and np.ptp(torch_values) == 0:
-        low = high = difference
-        p_value = 0.0 if abs(difference) < margin else 1.0
+    samples = jax_values, torch_values
+    jax_mean, torch_mean = (float(np.mean(x)) for x in samples)
+    difference = torch_mean - jax_mean
+    parts = [float(np.var(x, ddof=1)) / len(x) for x in samples]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        half_width, p_value = 0.0, float(abs(difference) >= margin)
     else:
-        welch = {"equal_var": False}
-        above = stats.ttest_ind(torch_values, jax_values - margin, alternative="greater", **welch)
-        below = stats.ttest_ind(torch_values, jax_values + margin, alternative="less", **welch)
-        p_value = float(max(above.pvalue, below.pvalue))
-        interval = stats.ttest_ind(torch_values, jax_values, **welch).confidence_interval(0.9)
-        low, high = float(interval.low), float(interval.high)
+        weights = (part**2 / (len(x) - 1) for part, x in zip(parts, samples, strict=True))
+        student = stats.t(error**4 / sum(weights))
+        half_width = float(student.ppf(0.95)) * error
+        p_value = float(student.sf((margin - abs(difference)) / error))
     return Equivalence(
-        jax_mean=float(np.mean(jax_values)),
-        torch_mean=float(np.mean(torch_values)),
+        jax_mean=jax_mean,
+        torch_mean=torch_mean,
         difference=difference,
-        ci_low=low,
-        ci_high=high,
+        ci_low=difference - half_width,
+        ci_high=difference + half_width,
         margin=margin,
         p_value=p_value,
+        ks_p_value=float(stats.ks_2samp(*samples).pvalue),
         equivalent=p_value < 0.05,
     )
 
 
-def compare_outcomes(results: dict[str, list[Outcome]], experiment: Experiment) -> dict[str, Any]:
-    """Both questions of an experiment, with the outcome of every seed.
+@dataclass(frozen=True)
+class Comparison:
+    """The outcomes of all seeds of both sides, and what they say."""
 
-    Args:
-        results: As `outcomes` gives them.
-        experiment: Gives the margins.
-    """
-    final = {side: np.array([o.final_return for o in results[side]]) for side in results}
-    steps = {side: np.array([o.steps_to_threshold for o in results[side]]) for side in results}
-    steps_margin = experiment.steps_margin * float(np.mean(steps["jax"]))
-    return {
-        "num_seeds": experiment.num_seeds,
-        "threshold": experiment.threshold,
-        "final_return": asdict(equivalence(final["jax"], final["torch"], experiment.return_margin)),
-        "steps_to_threshold": asdict(equivalence(steps["jax"], steps["torch"], steps_margin)),
-        "seeds": {
-            side: {"final_return": final[side].tolist(), "steps_to_threshold": steps[side].tolist()}
-            for side in results
-        },
-    }
+    experiment: Experiment
+    jax: tuple[Outcome, ...]
+    torch: tuple[Outcome, ...]
+
+    @cached_property
+    def final_return(self) -> Equivalence:
+        """Whether the trained agents are equally good."""
+        return self._equivalence("final_return", self.experiment.return_margin)
+
+    @cached_property
+    def steps_to_threshold(self) -> Equivalence:
+        """Whether they learned equally fast."""
+        mean = float(np.mean(self.values("steps_to_threshold", "jax")))
+        return self._equivalence("steps_to_threshold", self.experiment.steps_margin * mean)
+
+    @property
+    def ok(self) -> bool:
+        """Whether both answers are yes."""
+        return self.final_return.equivalent and self.steps_to_threshold.equivalent
+
+    def values(self, quantity: str, side: str) -> np.ndarray:
+        """One number per seed [num_seeds].
+
+        Args:
+            quantity: A field of Outcome.
+            side: "jax" or "torch".
+        """
+        return np.array([getattr(outcome, quantity) for outcome in getattr(self, side)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, for JSON."""
+        return {
+            "env_id": self.experiment.config.env_id,
+            "num_seeds": self.experiment.num_seeds,
+            "total_steps": self.experiment.config.total_steps,
+            "threshold": self.experiment.threshold,
+            "final_return": asdict(self.final_return),
+            "steps_to_threshold": asdict(self.steps_to_threshold),
+            "jax": [outcome._asdict() for outcome in self.jax],
+            "torch": [outcome._asdict() for outcome in self.torch],
+        }
+
+    def _equivalence(self, quantity: str, margin: float) -> Equivalence:
+        return equivalence(self.values(quantity, "jax"), self.values(quantity, "torch"), margin)
 
 
 _jax_train = jax.jit(jax_ppo.train)

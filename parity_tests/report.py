@@ -29,6 +29,8 @@ class Entry:
     """Where."""
     errors: Errors
     """By how much."""
+    units: float = 0.0
+    """Rounding units that were allowed; 0 where the two must be equal."""
     fault: str = ""
     """What is wrong beside the numbers: a shape, a type, a missing output."""
 
@@ -36,6 +38,18 @@ class Entry:
     def ok(self) -> bool:
         """Whether the difference is within what rounding allows."""
         return not self.fault and self.errors.share <= 1.0
+
+    @property
+    def tolerance(self) -> float:
+        """What is allowed, relative to the size of the result."""
+        return self.units * float(np.finfo(self.precision).eps)
+
+    @property
+    def scaled_error(self) -> float:
+        """The worst difference, relative to the size of the result; infinite for a fault."""
+        if self.fault or not self.units:
+            return np.inf if self.fault or self.errors.share else 0.0
+        return self.errors.share * self.tolerance
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ import math
 from typing import Any
 
 import flax.linen as nn
+import gymnasium
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.utils import RunningMeanStd
 from torch.nn.utils import clip_grad_norm_
 
 import jax_ppo
@@ -352,3 +356,59 @@ class TestSchedules:
         assert float(optax.linear_schedule(1.0, 0.0, 10)(3)) == pytest.approx(0.7, rel=1e-7)
         for package, array in packages():
             assert float(package.scheduled(1.0, "linear", array(3), 10)) == pytest.approx(0.7)
+
+
+class TestRunningStatistics:
+    """How a normalizer starts."""
+
+    def test_pseudo_count(self) -> None:
+        """After 3 and 5: mean 4 and variance 1. Gymnasium starts from 1e-4 samples of N(0, 1)."""
+        samples = np.array([3.0, 5.0], np.float32)
+        theirs = RunningMeanStd(shape=())
+        theirs.update(samples)
+        assert theirs.mean == pytest.approx(4 * 2 / 2.0001, rel=1e-12)
+        assert float(theirs.var) == pytest.approx(1.0008, abs=1e-6)
+        for package, array in packages():
+            stats = package.update_stats(package.init_stats(()), array(samples))
+            assert (float(stats.mean), float(stats.var)) == (4.0, 1.0)
+
+
+class TestAutoreset:
+    """What `step` returns where an episode ends."""
+
+    def test_gymnax(self) -> None:
+        """The observation after the reset, and the last one of the episode in `info`."""
+        env, params = gymnax.make("CartPole-v1")
+        params = params.replace(max_steps_in_episode=1)
+        _, state = env.reset(jax.random.key(0), params)
+        obs, state, _, terminated, truncated, info = env.step(jax.random.key(1), state, 0, params)
+        assert truncated
+        assert not terminated
+        assert state.time == 0
+        assert not np.allclose(obs, info["final_observation"])
+
+    def test_gymnasium(self) -> None:
+        """By default the last observation; the next step then resets, whatever the action."""
+        env = gymnasium.make_vec(
+            "CartPole-v1", num_envs=1, vectorization_mode="sync", max_episode_steps=1
+        )
+        assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+        env.reset(seed=0)
+        last, _, _, truncated, _ = env.step(np.array([1]))
+        assert truncated.all()
+        fresh, reward, _, _, _ = env.step(np.array([1]))
+        assert reward == 0
+        assert np.abs(fresh).max() <= 0.05 < np.abs(last).max()
+
+    def test_both_packages_give_both_observations(self) -> None:
+        """`obs` to act on, of the new episode; `next_obs` to judge, the last of the old one."""
+        config = jax_ppo.PPOConfig(num_envs=1, env_params={"max_steps_in_episode": 1})
+        sides = [
+            (jax_ppo, jax.random.split(jax.random.key(0), 1), jnp.ones(1, jnp.int32)),
+            (torch_ref, torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
+        ]
+        for package, keys, action in sides:
+            env = package.make_env(config)
+            _, state = env.reset(keys)
+            step = env.step(keys, state, action)
+            assert abs(step.obs).max() <= 0.05 < abs(step.next_obs).max()

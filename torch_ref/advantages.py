@@ -43,6 +43,7 @@ def compute_gae(
     shapes = {tuple(x.shape) for x in (rewards, values, next_values, terminated, truncated)}
     if len(shapes) > 1:
         raise ValueError(f"compute_gae: the five tensors must have one shape, got {sorted(shapes)}")
+    gamma = torch.as_tensor(gamma, dtype=rewards.dtype)  # else gamma lambda would be in float64
     deltas = rewards + gamma * torch.where(terminated, 0.0, next_values) - values
     decays = gamma * gae_lambda * torch.where(terminated | truncated, 0.0, torch.ones_like(values))
 

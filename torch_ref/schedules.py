@@ -13,8 +13,8 @@ def scheduled(
 ) -> torch.Tensor | float:
     """The coefficient during update number `update`, counted from 0.
 
-    constant: c.  linear: c (1 - update / num_updates), so the first update uses c and the last one
-    c / num_updates; zero is never reached.
+    constant: c.  linear: c (num_updates - update) / num_updates, so the first update uses c and the
+    last one c / num_updates; zero is never reached.
 
     Args:
         initial: c.
@@ -24,7 +24,8 @@ def scheduled(
     """
     if schedule == "constant":
         return initial
-    return initial * (1.0 - update / num_updates)
+    # A product, because compilers make one of a division: so the last bit is JAX's too.
+    return initial * ((num_updates - update) * (1.0 / num_updates))
 
 
 def adapt_kl_coef(

@@ -13,21 +13,18 @@ evaluation.json       how the trained agents perform
 import dataclasses
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.machine import describe_machine
 from jax_ppo.config import ConfigError, PPOConfig
-
-PACKAGES = ("jax-ppo", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -151,13 +148,9 @@ def record_start(run: Run, backend: str, devices: list[str]) -> None:
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpu_count": os.cpu_count(),
+        **describe_machine(),
         "backend": backend,
         "devices": devices,
-        "versions": {name: _version(name) for name in PACKAGES},
     }
     append_rows(run.path / "starts.jsonl", [row])
 
@@ -224,19 +217,3 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, float) and not (float("-inf") < value < float("inf"))
     }
     return {**row, **bad}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    """The processor's model name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")

@@ -45,7 +45,7 @@ CHECKS = (
         oracle=scheduled_oracle,
         terms=lambda initial, _: {"linear": abs(initial)},
         samples=12,
-        tolerance=Tolerance(1, 1, slope=1.0),
+        tolerance=Tolerance(0, 0, slope=1.0, oracle_value=1, oracle_gradient=1),
     ),
     Check(
         level=1,

@@ -16,6 +16,7 @@ from torch_ref import (
     from_gymnasium,
     init_rollout_state,
     make_network,
+    train,
 )
 from torch_ref import make_env as make_env_of
 
@@ -288,3 +289,21 @@ def test_observations_of_several_arrays_are_refused() -> None:
 def test_other_kinds_of_actions_are_refused(clock: Any, space: Any) -> None:
     with pytest.raises(ConfigError, match=f"Clock: actions of type {type(space).__name__}"):
         from_gymnasium(partial(clock, action_space=space))
+
+
+@pytest.mark.parametrize(
+    ("package", "env_id", "obs_shape"),
+    [
+        ("Box2D", "LunarLander-v3", (8,)),
+        ("Box2D", "LunarLanderContinuous-v3", (8,)),
+        ("mujoco", "Hopper-v5", (11,)),
+    ],
+)
+def test_environments_of_the_extras(package: str, env_id: str, obs_shape: tuple[int, ...]) -> None:
+    """Where they are installed; a rollout with actions of their kind."""
+    pytest.importorskip(package)
+    config = PPOConfig(env_id=env_id, num_envs=2, num_steps=200, total_steps=400, num_minibatches=2)
+    state, metrics = train(torch.Generator().manual_seed(0), config)
+    assert state.rollout.obs.shape == (2, *obs_shape)
+    assert metrics["num_episodes"].sum() > 0
+    assert all(torch.isfinite(param).all() for param in state.params.values())
