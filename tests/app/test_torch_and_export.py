@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 import jax_ppo
 import torch_ref
 from jax_ppo import PPOConfig
+from jax_ppo.app import reference
 from jax_ppo.app.checkpoints import list_checkpoints
 from jax_ppo.app.cli import main as jax_main
 from jax_ppo.app.evaluation import load_agents as load_jax_agents
@@ -60,6 +62,17 @@ def test_evaluate_is_repeatable(capsys: pytest.CaptureFixture[str]) -> None:
         assert torch_main(command) == 0
     assert Path("a.json").read_text() == Path("b.json").read_text()
     assert "sampled actions" in capsys.readouterr().out
+
+
+def test_torch_ref_without_pytorch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command is there; what it needs is not."""
+    for name in [name for name in sys.modules if name.startswith("torch_ref")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert reference.main() == 2
+    assert capsys.readouterr().err == "error: torch-ref needs PyTorch: pip install '.[torch]'\n"
 
 
 @pytest.mark.parametrize(
