@@ -60,7 +60,9 @@ def compute_gae(
 def normalize_advantages(advantages: jax.Array) -> jax.Array:
     """(A - mean(A)) / (std(A) + 1e-8), over all entries.
 
-    The standard deviation is the population's (ddof = 0), so a single sample gives 0, not NaN.
+    The standard deviation is the population's (ddof = 0), so a single sample gives 0, not NaN. The
+    mean is subtracted twice, which takes away what rounding left of it the first time: without
+    that, advantages that are all equal would come out as +1 or -1 instead of 0.
 
     Args:
         advantages: Any shape.
@@ -69,4 +71,4 @@ def normalize_advantages(advantages: jax.Array) -> jax.Array:
     common practice; it is not in the PPO paper.
     """
     centered = advantages - jnp.mean(advantages)
-    return centered / (jnp.std(advantages) + 1e-8)
+    return (centered - jnp.mean(centered)) / (jnp.std(centered) + 1e-8)

@@ -279,10 +279,12 @@ def _check_combinations(config: PPOConfig) -> None:
             f"total_steps = {config.total_steps} is less than one update of "
             f"num_envs * num_steps = {config.batch_size} steps"
         )
-    if config.advantage_normalization == "minibatch" and config.minibatch_size == 1:
+    normalization = config.advantage_normalization
+    sizes = {"minibatch": config.minibatch_size, "batch": config.batch_size, "none": 0}
+    if sizes[normalization] == 1:
         raise ConfigError(
-            "one sample cannot be normalized: with minibatches of 1, "
-            "set advantage_normalization to batch or none"
+            f"one sample cannot be normalized: with {normalization}es of 1, "
+            f"set advantage_normalization to {'batch or ' * (config.batch_size > 1)}none"
         )
     decay = _concrete_numbers(config.weight_decay)
     if config.optimizer == "adam" and decay is not None and np.any(decay > 0):

@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+ROUNDING_UNITS = 4.0
+"""Returns that differ by no more than this many units of rounding are taken to be equal."""
+
 
 def approx_kl(log_ratio: jax.Array) -> jax.Array:
     """Estimate of KL(old || new) from samples of the old policy: mean((r - 1) - log r), in nats.
@@ -31,12 +34,14 @@ def clip_fraction(ratio: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
 def explained_variance(values: jax.Array, returns: jax.Array) -> jax.Array:
     """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows nothing.
 
-    Where the returns are all equal there is nothing to explain, and the answer is 0.
+    Where the returns are all equal, but for the rounding that made them from the values, there is
+    nothing to explain, and the answer is 0.
 
     Args:
         values: The critic's estimates, any shape.
         returns: Their targets, the same shape.
     """
-    variance = jnp.var(returns)
-    unexplained = jnp.var(returns - values) / jnp.where(variance > 0, variance, 1.0)
-    return jnp.where(variance > 0, 1.0 - unexplained, 0.0)
+    size = jnp.maximum(jnp.max(jnp.abs(returns)), jnp.max(jnp.abs(values)))
+    vary = jnp.ptp(returns) > ROUNDING_UNITS * jnp.finfo(returns.dtype).eps * size
+    unexplained = jnp.var(returns - values) / jnp.where(vary, jnp.var(returns), 1.0)
+    return jnp.where(vary, 1.0 - unexplained, 0.0)

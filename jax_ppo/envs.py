@@ -15,12 +15,16 @@ from typing import Any, NamedTuple
 import gymnax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnax.environments import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig
 
 NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 """Environments that gymnax builds only from data fetched over the network."""
+
+STEP_LIMIT = "max_steps_in_episode"
+"""gymnax's name of the time limit, among the parameters of an environment."""
 
 EnvState = Any
 """A pytree; every leaf [num_envs, ...]."""
@@ -138,7 +142,7 @@ def _import_module_of(env_id: str) -> str:
         return env_id
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"env_id {env_id!r}: cannot import {module!r} ({error})") from error
     return name
 
@@ -157,6 +161,9 @@ def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
     for name in changes:
         if name not in names:
             raise ConfigError(_unknown("environment parameter", name, names))
+    limit = changes.get(STEP_LIMIT, 1)
+    if not isinstance(limit, jax.core.Tracer) and np.any(np.asarray(limit) < 1):
+        raise ConfigError(f"env_params: {STEP_LIMIT} must be at least 1, got {limit}")
     defaults = {name: getattr(params, name) for name in changes}
     typed = {name: _like_default(name, changes[name], defaults[name]) for name in changes}
     return dataclasses.replace(params, **typed)
@@ -168,6 +175,8 @@ def _like_default(name: str, value: Any, default: Any) -> Any:
     if not is_number or jnp.shape(value) != jnp.shape(default):
         kind = f"an array of shape {jnp.shape(default)}" if jnp.ndim(default) else "a number"
         raise ConfigError(f"env_params: {name} must be {kind} like {default}, got {value!r}")
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(value)):
+        raise ConfigError(f"env_params: {name} must be finite, got {value}")
     if type(default) is not int or jnp.issubdtype(jnp.result_type(value), jnp.integer):
         return value
     if isinstance(value, jax.core.Tracer):
@@ -220,7 +229,7 @@ def from_gymnax(env: Any, params: Any) -> Environment:
         step=step,
         obs_shape=encoded.shape[1:],
         actions=_describe_actions(env, params),
-        max_episode_steps=_static_int(getattr(params, "max_steps_in_episode", None)),
+        max_episode_steps=_static_int(getattr(params, STEP_LIMIT, None)),
     )
 
 
@@ -272,8 +281,24 @@ def _describe_actions(env: Any, params: Any) -> DiscreteActions | ContinuousActi
 
 
 def _cast_like(tree: Any, template: Any) -> Any:
-    """Give every leaf the dtype of the template's, so that a scan can carry it."""
-    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), tree, template)
+    """Give every leaf the dtype of the template's, so that a scan can carry it.
+
+    Raises:
+        ConfigError: A leaf that was made of whole numbers has become a fraction.
+    """
+    return jax.tree_util.tree_map_with_path(_cast_leaf, tree, template)
+
+
+def _cast_leaf(path: Any, leaf: Any, like: Any) -> jax.Array:
+    """One leaf of `_cast_like`."""
+    array = jnp.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(like.dtype, jnp.floating):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        raise ConfigError(
+            f"the environment's state {name} is {like.dtype} after a reset and {array.dtype} after "
+            "a step, which would lose its fraction; let the reset make it a float"
+        )
+    return array.astype(like.dtype)
 
 
 def _static_int(value: Any) -> int | None:

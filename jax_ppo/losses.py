@@ -84,6 +84,9 @@ def ppo_loss(
         The loss [] and its parts: policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss,
         and kl if there is a penalty.
 
+    Raises:
+        ValueError: There is a penalty, but batch.old_distribution is None.
+
     Source: Schulman et al. (2017), equation 9 (negated), and equation 8 for the penalty.
     """
     log_prob = distribution.log_prob(batch.action)

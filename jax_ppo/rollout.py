@@ -100,7 +100,9 @@ def rollout_step(
         The next state, the transition [num_envs, ...], and sums over the episodes that ended:
         return, length and count.
     """
-    obs_stats = state.obs_stats and update_stats(state.obs_stats, state.obs)
+    obs_stats, return_stats = state.obs_stats, state.return_stats
+    if obs_stats is not None:
+        obs_stats = update_stats(obs_stats, state.obs)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
     distribution, value = network.apply(params, obs)
     action = distribution.sample(noise)
@@ -108,7 +110,8 @@ def rollout_step(
     done = env_step.terminated | env_step.truncated
 
     discounted_return = config.gamma * state.discounted_return + env_step.reward
-    return_stats = state.return_stats and update_stats(state.return_stats, discounted_return)
+    if return_stats is not None:
+        return_stats = update_stats(return_stats, discounted_return)
     episode_return = state.episode_return + env_step.reward
     episode_length = state.episode_length + 1
     transition = Transition(

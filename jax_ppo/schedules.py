@@ -5,6 +5,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+KL_COEF_BOUNDS = (2.0**-20, 2.0**20)
+"""The least and the greatest coefficient of the KL penalty that adaptation leads to."""
+
 
 def scheduled(
     initial: jax.Array | float,
@@ -34,6 +37,8 @@ def adapt_kl_coef(
 ) -> jax.Array:
     """The KL penalty's next coefficient: halved if KL < target / 1.5, doubled if KL > 1.5 target.
 
+    It stays within KL_COEF_BOUNDS: halved often enough it would be 0, and could not be doubled.
+
     Args:
         kl_coef: Coefficient of the update just done [].
         kl: Mean KL(old || new) over its batch, after its last gradient step [], in nats.
@@ -42,4 +47,5 @@ def adapt_kl_coef(
     Source: Schulman et al. (2017), section 4.
     """
     lowered = jnp.where(kl < kl_target / 1.5, kl_coef / 2.0, kl_coef)
-    return jnp.where(kl > kl_target * 1.5, kl_coef * 2.0, lowered)
+    adapted = jnp.where(kl > kl_target * 1.5, kl_coef * 2.0, lowered)
+    return jnp.clip(adapted, *KL_COEF_BOUNDS)

@@ -28,7 +28,8 @@ class Transition:
     obs: jax.Array
     """Observation that the policy saw (normalized if the config says so) [num_envs, *obs_shape]."""
     action: jax.Array
-    """Sampled action, before clipping to the bounds of the space [num_envs, *action_shape]."""
+    """Sampled action, before clipping to the bounds of the space [num_envs]
+    (discrete) or [num_envs, action_dim]."""
     distribution: Distribution
     """Policy that the action was sampled from."""
     log_prob: jax.Array
@@ -52,7 +53,7 @@ class Batch:
     obs: jax.Array
     """[batch_size, *obs_shape]."""
     action: jax.Array
-    """[batch_size, *action_shape]."""
+    """[batch_size] (discrete) or [batch_size, action_dim]."""
     old_distribution: Distribution | None
     """Policy that collected the sample; only with a KL penalty, else None."""
     old_log_prob: jax.Array
@@ -90,7 +91,7 @@ class RandomDraws:
     """Every random number of one train step, drawn up front."""
 
     noise: jax.Array
-    """Noise that turns a distribution into a sample [num_steps, num_envs, num_actions]."""
+    """Noise that turns a distribution into a sample [num_steps, num_envs, noise_dim]."""
     env_keys: jax.Array
     """A random key per environment step [num_steps, num_envs]."""
     permutations: jax.Array

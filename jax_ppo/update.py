@@ -106,7 +106,8 @@ def gradient_step(
     steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
     after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
     if config.target_kl is not None:
-        stopped = learner.stopped | (metrics["approx_kl"] > config.target_kl)
+        # Not `>`: a divergence that is not a number must stop too.
+        stopped = learner.stopped | ~(metrics["approx_kl"] <= config.target_kl)
         after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, learner)
         after = after._replace(stopped=stopped)
     taken = 1.0 - after.stopped.astype(jnp.result_type(float))
@@ -138,7 +139,8 @@ def update_policy(
     Returns:
         New parameters, new optimizer state, and the metrics: each of the loss's averaged over the
         gradient steps that were taken (over the one that fired the stop if none was), grad_norm
-        likewise, kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
+        likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
+        included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
     if config.advantage_normalization == "batch":
         batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
@@ -152,9 +154,11 @@ def update_policy(
     learner = Learner(params, opt_state, jnp.zeros((), bool))
     learner, metrics = jax.lax.scan(step, learner, minibatches)
     taken = metrics.pop("taken")
-    first = jnp.zeros_like(taken).at[0].set(1.0)
-    weights = jnp.where(jnp.any(taken > 0), taken, first)
-    averages = {name: jnp.average(value, weights=weights) for name, value in metrics.items()}
+    counted = taken.at[0].set(1.0) > 0
+    averages = {name: jnp.mean(value, where=counted) for name, value in metrics.items()}
+    seen = jnp.concatenate([jnp.ones_like(taken[:1]), taken[:-1]]) > 0
+    if "approx_kl" in metrics:
+        averages["approx_kl_max"] = jnp.max(metrics["approx_kl"], where=seen, initial=0.0)
     averages["kl_stop"] = learner.stopped.astype(taken.dtype)
     averages["gradient_steps"] = jnp.sum(taken)
     return learner.params, learner.opt_state, averages

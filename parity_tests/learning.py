@@ -21,7 +21,7 @@ import jax_ppo
 import torch_ref
 from jax_ppo import PPOConfig, preset
 
-EVALUATION_EPISODES = 64
+EVALUATION_EPISODES = 512
 """Episodes that each trained agent is evaluated on, with the most probable actions."""
 
 WINDOW = 10

@@ -62,6 +62,8 @@ class Lockstep:
     """Updates compared."""
     distances: np.ndarray
     """|theta_a - theta_b| / |theta_b| after each update [num_updates]."""
+    metric_distances: np.ndarray
+    """max over metrics of |a - b| / max(|b|, 1), for each update [num_updates]."""
 
 
 def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
@@ -71,13 +73,29 @@ def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
         left: Updates of one training.
         right: As many of the other.
     """
-    distances, identical = [], []
+    distances, metric_distances, identical = [], [], []
     for a, b in zip(left, right, strict=True):
+        metric_distances.append(compare_metrics(a.metrics, b.metrics))
         identical.append(np.array_equal(a.actions, b.actions))
         distance = np.linalg.norm(a.params - b.params) / np.linalg.norm(b.params)
         distances.append(float(distance))
     together = identical.index(False) if False in identical else len(identical)
-    return Lockstep(together, len(identical), np.array(distances))
+    return Lockstep(together, len(identical), np.array(distances), np.array(metric_distances))
+
+
+def compare_metrics(left: dict[str, float], right: dict[str, float]) -> float:
+    """The largest |a - b| / max(|b|, 1) of all metrics; infinite if they are not the same ones.
+
+    Args:
+        left: a, by name.
+        right: b, by name; a metric that is not a number on both sides agrees.
+    """
+    if set(left) != set(right):
+        return np.inf
+    pairs = [(left[name], right[name]) for name in left]
+    return max(
+        0.0 if np.isnan(a) and np.isnan(b) else abs(a - b) / max(abs(b), 1.0) for a, b in pairs
+    )
 
 
 def cross_framework(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:

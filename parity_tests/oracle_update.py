@@ -203,6 +203,7 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
     updated = Updated(params, _zeros(params), _zeros(params), {})
     gradients: list[Params] = []
     history: list[dict[str, Any]] = []
+    divergences: list[Any] = []
     for indices in np.split(permutations.ravel(), len(permutations) * setting.num_minibatches):
         part = {name: value[indices] for name, value in batch.items() if name != "old_log_std"}
         part.update({name: batch[name] for name in ("old_log_std",) if name in batch})
@@ -210,11 +211,12 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
             part["advantages"] = oracles.normalized_advantages(part["advantages"])
         metrics, gradient = _loss_and_gradient(updated.params, part, setting)
         clipped, metrics["grad_norm"] = oracles.clipped_by_norm(gradient, setting.max_grad_norm)
+        divergences.append(metrics["approx_kl"])
         stop = setting.target_kl is not None and metrics["approx_kl"] > setting.target_kl
         if not stop or not history:
             history.append(metrics)
         if stop:
-            return _with_metrics(updated, history, gradients, stopped=True)
+            return _with_metrics(updated, history, gradients, divergences, stopped=True)
         gradients.append(clipped)
         steps = oracles.adam(
             params,
@@ -224,14 +226,20 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
             weight_decay=setting.weight_decay,
         )
         updated = Updated(*steps, {})
-    return _with_metrics(updated, history, gradients, stopped=False)
+    return _with_metrics(updated, history, gradients, divergences, stopped=False)
 
 
 def _with_metrics(
-    updated: Updated, history: list[dict[str, Any]], gradients: list[Params], *, stopped: bool
+    updated: Updated,
+    history: list[dict[str, Any]],
+    gradients: list[Params],
+    divergences: list[Any],
+    *,
+    stopped: bool,
 ) -> Updated:
-    """Add the means over the steps taken, and how many they were."""
+    """Add the means over the steps taken, how many they were, and the largest divergence seen."""
     means = {name: np.mean([metrics[name] for metrics in history]) for name in history[0]}
+    means["approx_kl_max"] = max(divergences)
     means["kl_stop"], means["gradient_steps"] = wide(stopped), wide(len(gradients))
     return Updated(updated.params, updated.mu, updated.nu, means)
 

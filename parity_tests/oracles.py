@@ -412,7 +412,7 @@ def linear_schedule(initial: Any, update: Any, num_updates: int) -> Any:
 def adapted_kl_coef(kl_coef: Any, kl: Any, kl_target: Any) -> Any:
     """Twice the coefficient, half of it, or itself (Schulman et al. 2017, section 4)."""
     factor = 2 if 2 * kl > 3 * kl_target else 0.5 if 3 * kl < 2 * kl_target else 1
-    return kl_coef * wide(factor)
+    return min(max(kl_coef * wide(factor), wide(2.0**-20)), wide(2.0**20))
 
 
 # Optimizer

@@ -44,6 +44,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def test_metrics_are_compared_one_by_one() -> None:
+    """Relative to their size, or to 1; NaN agrees with NaN alone; none may be missing."""
+    nan = float("nan")
+    assert lockstep.compare_metrics({"a": 3.0, "b": nan}, {"a": 2.0, "b": nan}) == 0.5
+    assert lockstep.compare_metrics({"a": 0.25}, {"a": 0.5}) == 0.25
+    assert np.isnan(lockstep.compare_metrics({"a": nan}, {"a": 0.5}))
+    assert lockstep.compare_metrics({"a": 1.0}, {"b": 1.0}) == np.inf
+
+
 def shortened(config: lockstep.PPOConfig, num_updates: int) -> lockstep.PPOConfig:
     """The first updates of a training, under the schedules of a training of that length."""
     return config.replace(total_steps=num_updates * config.batch_size)
@@ -54,6 +63,7 @@ def test_float64_stays_within_rounding() -> None:
     result = cross_framework(0, shortened(CARTPOLE, 30), "float64")
     assert result.identical_updates == result.num_updates == 30
     assert result.distances.max() < 1e-14
+    assert result.metric_distances.max() < 1e-12
 
 
 def test_float32_stays_together() -> None:
@@ -69,6 +79,7 @@ def test_every_option_in_float64(config: lockstep.PPOConfig) -> None:
     if config.env_id != "Pendulum-v1":
         assert result.identical_updates == 10
     assert result.distances.max() < 1e-13
+    assert result.metric_distances.max() < 1e-11
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

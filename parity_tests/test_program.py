@@ -119,7 +119,7 @@ def test_environments_have_a_row_for_each_quantity_and_precision() -> None:
 
 def lockstep(identical: int) -> Lockstep:
     """Two trainings that part after so many of 200 updates."""
-    return Lockstep(identical, 200, 1e-16 * 1.2 ** np.arange(200))
+    return Lockstep(identical, 200, 1e-16 * 1.2 ** np.arange(200), np.zeros(200))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def compute_gae(
 def normalize_advantages(advantages: torch.Tensor) -> torch.Tensor:
     """(A - mean(A)) / (std(A) + 1e-8), over all entries.
 
-    The standard deviation is the population's (ddof = 0), so a single sample gives 0, not NaN.
+    The standard deviation is the population's (ddof = 0), so a single sample gives 0, not NaN. The
+    mean is subtracted twice, which takes away what rounding left of it the first time: without
+    that, advantages that are all equal would come out as +1 or -1 instead of 0.
 
     Args:
         advantages: Any shape.
@@ -68,4 +70,4 @@ def normalize_advantages(advantages: torch.Tensor) -> torch.Tensor:
     common practice; it is not in the PPO paper.
     """
     centered = advantages - torch.mean(advantages)
-    return centered / (torch.std(advantages, correction=0) + 1e-8)
+    return (centered - torch.mean(centered)) / (torch.std(centered, correction=0) + 1e-8)

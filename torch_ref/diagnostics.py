@@ -2,6 +2,9 @@
 
 import torch
 
+ROUNDING_UNITS = 4.0
+"""Returns that differ by no more than this many units of rounding are taken to be equal."""
+
 
 def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
     """Estimate of KL(old || new) from samples of the old policy: mean((r - 1) - log r), in nats.
@@ -30,13 +33,15 @@ def clip_fraction(ratio: torch.Tensor, clip_eps: torch.Tensor | float) -> torch.
 def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
     """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows nothing.
 
-    Where the returns are all equal there is nothing to explain, and the answer is 0.
+    Where the returns are all equal, but for the rounding that made them from the values, there is
+    nothing to explain, and the answer is 0.
 
     Args:
         values: The critic's estimates, any shape.
         returns: Their targets, the same shape.
     """
-    variance = torch.var(returns, correction=0)
-    if variance == 0:
-        return torch.zeros_like(variance)
-    return 1.0 - torch.var(returns - values, correction=0) / variance
+    size = torch.maximum(torch.max(torch.abs(returns)), torch.max(torch.abs(values)))
+    spread = torch.max(returns) - torch.min(returns)
+    if spread <= ROUNDING_UNITS * torch.finfo(returns.dtype).eps * size:
+        return torch.zeros_like(spread)
+    return 1.0 - torch.var(returns - values, correction=0) / torch.var(returns, correction=0)

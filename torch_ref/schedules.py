@@ -4,6 +4,9 @@ from typing import Literal
 
 import torch
 
+KL_COEF_BOUNDS = (2.0**-20, 2.0**20)
+"""The least and the greatest coefficient of the KL penalty that adaptation leads to."""
+
 
 def scheduled(
     initial: torch.Tensor | float,
@@ -33,6 +36,8 @@ def adapt_kl_coef(
 ) -> torch.Tensor:
     """The KL penalty's next coefficient: halved if KL < target / 1.5, doubled if KL > 1.5 target.
 
+    It stays within KL_COEF_BOUNDS: halved often enough it would be 0, and could not be doubled.
+
     Args:
         kl_coef: Coefficient of the update just done [].
         kl: Mean KL(old || new) over its batch, after its last gradient step [], in nats.
@@ -40,8 +45,5 @@ def adapt_kl_coef(
 
     Source: Schulman et al. (2017), section 4.
     """
-    if kl < kl_target / 1.5:
-        return torch.as_tensor(kl_coef / 2.0)
-    if kl > kl_target * 1.5:
-        return torch.as_tensor(kl_coef * 2.0)
-    return torch.as_tensor(kl_coef)
+    factor = 0.5 if kl < kl_target / 1.5 else 2.0 if kl > kl_target * 1.5 else 1.0
+    return torch.clamp(torch.as_tensor(kl_coef * factor), *KL_COEF_BOUNDS)

@@ -29,7 +29,8 @@ class Transition:
     obs: torch.Tensor
     """Observation that the policy saw (normalized if the config says so) [num_envs, *obs_shape]."""
     action: torch.Tensor
-    """Sampled action, before clipping to the bounds of the space [num_envs, *action_shape]."""
+    """Sampled action, before clipping to the bounds of the space [num_envs]
+    (discrete) or [num_envs, action_dim]."""
     distribution: Distribution
     """Policy that the action was sampled from."""
     log_prob: torch.Tensor
@@ -53,7 +54,7 @@ class Batch:
     obs: torch.Tensor
     """[batch_size, *obs_shape]."""
     action: torch.Tensor
-    """[batch_size, *action_shape]."""
+    """[batch_size] (discrete) or [batch_size, action_dim]."""
     old_distribution: Distribution | None
     """Policy that collected the sample; only with a KL penalty, else None."""
     old_log_prob: torch.Tensor
@@ -91,7 +92,7 @@ class RandomDraws:
     """Every random number of one train step, drawn up front."""
 
     noise: torch.Tensor
-    """Noise that turns a distribution into a sample [num_steps, num_envs, num_actions]."""
+    """Noise that turns a distribution into a sample [num_steps, num_envs, noise_dim]."""
     env_keys: torch.Tensor
     """A seed per environment step [num_steps, num_envs], int64."""
     permutations: torch.Tensor

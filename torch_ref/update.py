@@ -190,7 +190,8 @@ def gradient_step(
     gradient, metrics = loss_gradient(learner.params, batch, config, network, coefficients, loss_fn)
     stopped = learner.stopped
     if config.target_kl is not None:
-        stopped = stopped | (metrics["approx_kl"] > config.target_kl)
+        # Not `>`: a divergence that is not a number must stop too.
+        stopped = stopped | ~(metrics["approx_kl"] <= config.target_kl)
     taken = 1.0 - stopped.to(torch.get_default_dtype())
     metrics = {**metrics, "grad_norm": global_norm(gradient), "taken": taken}
     if stopped and config.target_kl is not None:
@@ -255,7 +256,8 @@ def update_policy(
     Returns:
         New parameters, new optimizer state, and the metrics: each of the loss's averaged over the
         gradient steps that were taken (over the one that fired the stop if none was), grad_norm
-        likewise, kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
+        likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
+        included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
     if config.advantage_normalization == "batch":
         batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
@@ -270,6 +272,8 @@ def update_policy(
 
     num_taken = torch.sum(torch.stack([metrics.pop("taken") for metrics in history]))
     averages = _average(history[: max(int(num_taken), 1)])
+    if "approx_kl" in history[0]:
+        averages["approx_kl_max"] = torch.max(torch.stack([seen["approx_kl"] for seen in history]))
     averages["kl_stop"] = learner.stopped.to(num_taken.dtype)
     averages["gradient_steps"] = num_taken
     return learner.params, learner.opt_state, averages

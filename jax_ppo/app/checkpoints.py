@@ -5,6 +5,7 @@ A file holds arrays and nothing else, so that loading one never runs code.
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,8 +40,26 @@ class Checkpoint:
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """The finished checkpoints in a folder, oldest first."""
-    files = folder.glob("update_*.safetensors")
-    return sorted((Checkpoint(f, int(f.stem.split("_")[1])) for f in files), key=lambda c: c.update)
+    named = (
+        (file, re.fullmatch(r"update_(\d+)\.safetensors", file.name)) for file in folder.iterdir()
+    )
+    checkpoints = (Checkpoint(file, int(match[1])) for file, match in named if match)
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.update)
+
+
+def set_aside_later(folder: Path, update: int) -> None:
+    """Rename the checkpoints of updates after `update`, so that new ones can take their place.
+
+    Where training goes on from `update`, the later ones are damaged. Left where they are they would
+    count as the newest, and every new checkpoint would be deleted for being older.
+
+    Args:
+        folder: Folder of the checkpoints.
+        update: Updates done at the checkpoint to go on from.
+    """
+    for checkpoint in list_checkpoints(folder):
+        if checkpoint.update > update:
+            checkpoint.path.replace(checkpoint.path.with_suffix(".damaged"))
 
 
 def write_checkpoint(folder: Path, update: int, arrays: Arrays, keep: int) -> Path:

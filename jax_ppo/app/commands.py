@@ -1,12 +1,14 @@
 """The commands that both programs have, whatever framework trains."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import jax
 from rich.console import Console
 from tyro.conf import Positional, arg
 
@@ -21,6 +23,11 @@ from jax_ppo.app.runs import Run, RunSettings, create_run, open_run, write_json
 from jax_ppo.app.signals import Interrupted
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.presets import preset
+
+OUT_OF_MEMORY = (
+    "not enough memory; use fewer --num-envs, --num-steps or --num-seeds, "
+    "or smaller --hidden-sizes or --conv-channels"
+)
 
 Command = Callable[[list[str], Console], None]
 """A command, given the words after its name and where to write."""
@@ -126,7 +133,13 @@ def run_program(
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        return 2
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 2
     return 0
 
@@ -160,6 +173,7 @@ def evaluate_command(side: Side, words: list[str], console: Console) -> None:
     """Evaluate the agents of a run."""
     options = parse_options(EvaluateOptions, f"{side.program} evaluate", words)
     check_episodes(options.num_episodes)
+    RunSettings(seed=options.seed)
     run = open_own_run(side, options.run)
     agents, update, problems = side.load_agents(run)
     for problem in problems:
@@ -227,6 +241,8 @@ def split_env_id(words: list[str]) -> tuple[str, list[str]]:
     It decides the defaults of all other options, so it has to be known before they are read.
     """
     if words and not words[0].startswith("-"):
+        if any(re.match(r"--env[-_]id(=|$)", word) for word in words):
+            raise UsageError(f"two environments: {words[0]}, and another after --env-id")
         return words[0], words[1:]
     for i, word in enumerate(words):
         if word in ("--env-id", "--env_id") and i + 1 < len(words):

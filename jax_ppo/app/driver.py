@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jax_ppo.app.checkpoints import Arrays, list_checkpoints, write_checkpoint
+from jax_ppo.app.checkpoints import Arrays, list_checkpoints, set_aside_later, write_checkpoint
 from jax_ppo.app.metrics import check_finite, metric_rows
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
@@ -51,6 +51,7 @@ def drive(
     display.begin(update)
     truncate_rows(run.metrics, update)
     truncate_rows(run.timing, update)
+    set_aside_later(run.checkpoints, update)
     if not list_checkpoints(run.checkpoints):
         _save(run, update, to_arrays(states))
     saved = time.monotonic()

@@ -15,6 +15,9 @@ Row = dict[str, Any]
 EPISODE_MEANS = ("episode_return", "episode_length")
 """The metrics that are not a number where no episode ended."""
 
+MAY_OVERFLOW = ("approx_kl_max",)
+"""The metrics that may be infinite while nothing is wrong: the KL stop kept the step from harm."""
+
 
 class NonFiniteError(AppError):
     """A metric of training is infinite or not a number."""
@@ -42,7 +45,7 @@ def check_finite(rows: list[Row], run: Run) -> None:
     for row in rows:
         for name, value in row.items():
             no_episode = name in EPISODE_MEANS and row["num_episodes"] == 0
-            if not np.isfinite(value) and not no_episode:
+            if not np.isfinite(value) and not no_episode and name not in MAY_OVERFLOW:
                 newest = list_checkpoints(run.checkpoints)[-1]
                 raise NonFiniteError(
                     f"{name} became {value} at update {row['update']} (seed {row['seed']}); "

@@ -11,6 +11,22 @@ from jax_ppo.app.errors import AppError
 
 Options = TypeVar("Options")
 
+ADVICE = {
+    r"parsing (--[\w-]+): invalid literal for int\(\) with base 10: '?([^'\s]*)'?": (
+        "{0} is a whole number, written in full such as 1000000, not {1}"
+    ),
+    r"parsing (--[\w-]+): no type matching .* from \['([^']*)'\]": (
+        "{0} is a number or None, not {1}"
+    ),
+    r"Failed to parse key-value pairs": (
+        "parameters are given as names and values in turn, such as --env-params gravity 5"
+    ),
+    r"Unrecognized options: ([A-Z][\w:-]*)": (
+        "{0} stands where an option should; ENV_ID comes first, right after the command"
+    ),
+}
+"""What to say, by what tyro says, where it does not speak of the mistake that was probably made."""
+
 
 class UsageError(AppError):
     """The words on the command line make no sense; the message says which, and what would."""
@@ -51,8 +67,13 @@ def _shorten(complaint: str, command: str) -> str:
             paragraphs.append([])
         else:
             paragraphs[-1].append(text)
+    more_help = f"see `{command.replace(' [ENV_ID]', '')} --help`"
+    text = " ".join(complaint.split())
+    for pattern, advice in ADVICE.items():
+        if match := re.search(pattern, text):
+            return f"{advice.format(*match.groups())}\n{more_help}"
     _, message, *more = [*paragraphs, []]
     near = [m[1] for lines in more for text in lines if (m := re.match(r"(--[\w-]+)", text))]
     hint = f"did you mean {' or '.join(near[:3])}? " if "Perhaps" in complaint and near else ""
     first = " ".join(message).strip(" .") or complaint.strip()
-    return f"{first}\n{hint}see `{command.replace(' [ENV_ID]', '')} --help`"
+    return f"{first}\n{hint}{more_help}"

@@ -29,7 +29,9 @@ def plot_learning_curve(run: Run, path: Path) -> None:
     many = len(curves) > 1
     for curve in curves.values():
         seen = np.isfinite(curve)
-        axes.plot(steps[seen], curve[seen], color="C0", alpha=0.3 if many else 1.0, linewidth=1.0)
+        # A line through one point shows nothing.
+        style = "C0." if seen.sum() == 1 else "C0"
+        axes.plot(steps[seen], curve[seen], style, alpha=0.3 if many else 1.0, linewidth=1.0)
     if many:
         axes.plot([], [], color="C0", alpha=0.3, linewidth=1.0, label="one seed")
         mean = np.mean([_without_gaps(steps, curve) for curve in curves.values()], axis=0)

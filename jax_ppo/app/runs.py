@@ -26,6 +26,9 @@ from jax_ppo.app.errors import AppError
 from jax_ppo.app.machine import describe_machine
 from jax_ppo.config import ConfigError, PPOConfig
 
+MAX_SEED = 2**32
+"""Seeds are 32-bit numbers."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -45,6 +48,8 @@ class RunSettings:
         for name, minimum in (("seed", 0), ("num_seeds", 1), ("keep_checkpoints", 1)):
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
+        if self.seed + self.num_seeds > MAX_SEED:
+            raise ConfigError(f"seeds must be below {MAX_SEED}, got {self.seeds[-1]}")
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
                 f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
@@ -99,6 +104,8 @@ def create_run(
     if path is None:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         path = Path("runs") / f"{config.env_id}-seed{settings.seed}-{stamp}"
+    if path == Path():
+        raise AppError("the name of the run folder is empty")
     if path.exists():
         advice = f", or continue it with `jax-ppo resume {path}`" if framework == "jax" else ""
         raise AppError(f"{path} exists already: give another folder{advice}")
@@ -133,7 +140,7 @@ def open_run(path: Path) -> Run:
         content = json.loads(file.read_text())
         config = PPOConfig(**content["config"])
         return Run(path, config, RunSettings(**content["settings"]), content["framework"])
-    except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise AppError(f"{file} cannot be read: {error}") from error
 
 

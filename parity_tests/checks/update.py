@@ -51,7 +51,13 @@ def sizes(params: Any, *_: Any) -> dict[str, Any]:
     """
     names = weights.rename_to_torch(params)
     return {
-        "metrics": {"policy_loss": 1.0, "loss": 1.0, "kl": 1.0, "approx_kl": 0.2},
+        "metrics": {
+            "policy_loss": 1.0,
+            "loss": 1.0,
+            "kl": 1.0,
+            "approx_kl": 0.2,
+            "approx_kl_max": 0.2,
+        },
         "mu": dict.fromkeys(names, 0.1),
         "params": dict.fromkeys(names, 1.0),
     }

@@ -58,6 +58,12 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
     assert [c.update for c in list_checkpoints(tmp_path)] == [9, 10]
 
 
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1)
+    (tmp_path / "update_best.safetensors").touch()
+    assert [c.update for c in list_checkpoints(tmp_path)] == [5]
+
+
 def test_holds_data_only(tmp_path: Path) -> None:
     """The file is a safetensors header, which is JSON, and the arrays' bytes: no pickle."""
     content = write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1).read_bytes()

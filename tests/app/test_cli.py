@@ -1,11 +1,14 @@
 """The command line: what it does, and what it says to the obvious wrong things."""
 
 import dataclasses
+import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import gymnax
+import jax
 import pytest
 
 from jax_ppo import PRESETS, PPOConfig, __version__
@@ -131,6 +134,17 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
         ("train --checkpoint-seconds -1", "checkpoint_seconds"),
         ("train --run-dir there", "there exists already"),
         ("train --run-dir there/file/run", "cannot write the run folder"),
+        ("train --total-steps 1e6", "--total-steps is a whole number"),
+        ("train --target-kl none", "--target-kl is a number or None"),
+        ("train --env-params gravity=5", "--env-params gravity 5"),
+        ("train --seed 3 Pendulum-v1", "ENV_ID comes first"),
+        ("train CartPole-v1 --env-id Pendulum-v1", "two environments"),
+        ("train --seed 4294967296", "seeds must be below 4294967296"),
+        ("train --seed 4294967295 --num-seeds 2", "seeds must be below 4294967296"),
+        ("train --seed -1", "seed must be at least 0"),
+        ("train --env-params max_steps_in_episode 0", "at least 1"),
+        ("evaluate nowhere --seed 99999999999999999999", "seeds must be below"),
+        ("resume scrambled", "cannot be read"),
         ("evaluate nowhere", "nowhere is not a run folder"),
         ("evaluate", "RUN"),
         ("evaluate there", "not a run folder"),
@@ -144,6 +158,8 @@ def test_mistakes(words: str, complaint: str, capsys: pytest.CaptureFixture[str]
     Path("there/file").touch()
     Path("broken").mkdir()
     Path("broken/run.json").write_text('{"config": {}, ')
+    Path("scrambled").mkdir()
+    Path("scrambled/run.json").write_bytes(b"\xff\xfe\x00")
     with count_compilations() as compilations:
         assert main(words.split()) == 2
     said = capsys.readouterr()
@@ -154,6 +170,33 @@ def test_mistakes(words: str, complaint: str, capsys: pytest.CaptureFixture[str]
     assert re.search(complaint, said.err), said.err
     assert not Path("runs").exists()
     assert max(compilations, default=0.0) < 1.0
+
+
+def test_an_empty_name_of_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--run-dir", ""]) == 2
+    assert capsys.readouterr().err == "error: the name of the run folder is empty\n"
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """write() fails without saying on which file."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jax_ppo.app.commands.create_run", full)
+    assert main(["train", *TINY]) == 2
+    assert capsys.readouterr().err == "error: No space left on device\n"
+
+
+def test_more_than_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exhaust(*_: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1e15 bytes")
+
+    monkeypatch.setattr("jax_ppo.app.commands.create_run", exhaust)
+    assert main(["train", *TINY]) == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory; use fewer --num-envs")
 
 
 def test_evaluating_a_run_without_checkpoint(

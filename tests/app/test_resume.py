@@ -169,6 +169,29 @@ def test_all_checkpoints_damaged(finished_run: Run, new_run: NewRun) -> None:
     assert_same_outcome(run, finished_run)
 
 
+def test_new_checkpoints_take_the_place_of_damaged_ones(finished_run: Run, new_run: NewRun) -> None:
+    """They are older than the damaged ones by number, and must be kept all the same."""
+    run = new_run("ruined_twice")
+    train_and_crash(run, 7)
+    for checkpoint in list_checkpoints(run.checkpoints):
+        damage_end(checkpoint.path)
+    train_and_crash(open_run(run.path), 3)
+    assert [c.update for c in list_checkpoints(run.checkpoints)][-1] in (1, 2)
+    train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_timing_has_each_update_once(new_run: NewRun) -> None:
+    run = new_run("timed")
+    for after in (1, 4, 7):
+        train_and_crash(run, after)
+    train_run(open_run(run.path), QuietDisplay(run))
+    rows = [json.loads(line) for line in run.timing.read_text().splitlines()]
+    assert sum(row["updates"] for row in rows) == CONFIG.num_updates
+    done = [row["update"] for row in rows]
+    assert done == sorted(set(done))
+
+
 def test_checkpoint_of_another_network(new_run: NewRun) -> None:
     run = new_run("mismatch")
     train_and_crash(run, 3)

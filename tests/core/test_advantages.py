@@ -224,6 +224,12 @@ def test_equal_advantages_become_zero(sample: list[float]) -> None:
     np.testing.assert_array_equal(normalize_advantages(jnp.array(sample)), np.zeros(len(sample)))
 
 
+@pytest.mark.parametrize("value", [0.1, 3.3, 1000.1, -3333.33])
+def test_what_rounding_leaves_of_equal_advantages_is_not_blown_up(value: float) -> None:
+    """The mean of 1000 equal numbers is not quite that number: one subtraction would leave +-1."""
+    assert jnp.max(jnp.abs(normalize_advantages(jnp.full(1000, value)))) < 0.02
+
+
 def test_normalization_is_over_all_axes() -> None:
     sample = jnp.arange(6.0).reshape(2, 3)
     flat = normalize_advantages(sample.reshape(-1))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,17 @@ def test_explained_variance_by_hand() -> None:
 
 def test_explained_variance_of_equal_returns_is_zero_not_nan() -> None:
     assert explained_variance(jnp.array([1.0, 2.0]), jnp.array([3.0, 3.0])) == 0
+
+
+@pytest.mark.parametrize("value", [0.1, -3.3, 1000.1])
+def test_explained_variance_of_equal_returns_is_zero_though_their_mean_is_rounded(
+    value: float,
+) -> None:
+    returns = jnp.full(1000, value)
+    values = jax.random.normal(jax.random.key(0), (1000,))
+    assert explained_variance(values, returns) == 0
+    # As the trainer makes them where gamma is 0: the advantage r - v, and v again.
+    assert explained_variance(values, (returns - values) + values) == 0
 
 
 @given(st.lists(st.tuples(small, small), min_size=5, max_size=5))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from gymnax.environments import environment, spaces
 
 from jax_ppo import ConfigError, PPOConfig, from_gymnax, init_train_state, make_env, train
@@ -220,6 +221,24 @@ def test_wrong_values_of_environment_parameters_are_refused() -> None:
             make_env(PPOConfig(env_params={"gravity": value}))  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
+def test_environment_parameters_must_be_finite(value: float) -> None:
+    with pytest.raises(ConfigError, match="gravity must be finite"):
+        make_env(PPOConfig(env_params={"gravity": value}))
+
+
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_time_limit_is_at_least_one_step(limit: int) -> None:
+    with pytest.raises(ConfigError, match="max_steps_in_episode must be at least 1"):
+        make_env(PPOConfig(env_params={"max_steps_in_episode": limit}))
+
+
+@pytest.mark.parametrize("name", [":CartPole-v1", "..a:CartPole-v1", "a b:CartPole-v1"])
+def test_modules_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot import"):
+        make_env(PPOConfig(env_id=name))
+
+
 # Observations of every kind
 
 
@@ -254,6 +273,33 @@ class Custom(environment.Environment):
 
     def action_space(self, params: Any) -> Any:
         return self.actions
+
+
+@struct.dataclass
+class Sum:
+    """A state that begins as a whole number."""
+
+    time: int
+    total: jax.Array
+
+
+class Adder(Custom):
+    """Adds a half at every step to what its reset made a whole number."""
+
+    def reset_env(self, key: jax.Array, params: Any) -> tuple:
+        return self.obs, Sum(time=0, total=jnp.array(0))
+
+    def step_env(self, key: jax.Array, state: Any, action: Any, params: Any) -> tuple:
+        total = state.total + 0.5
+        return self.obs, Sum(state.time + 1, total), total, jnp.array(False), {}
+
+
+def test_a_state_that_would_lose_its_fraction_is_refused() -> None:
+    env = from_gymnax(Adder(), environment.EnvParams())
+    keys = jax.random.split(jax.random.key(0), 2)
+    _, state = env.reset(keys)
+    with pytest.raises(ConfigError, match="state total is int32 after a reset and float32 after"):
+        env.step(keys, state, jnp.zeros(2, jnp.int32))
 
 
 @pytest.fixture

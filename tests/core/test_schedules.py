@@ -39,3 +39,13 @@ def test_kl_coefficient(kl: float, factor: float) -> None:
     np.testing.assert_allclose(adapt_kl_coef(0.3, kl, 0.01), 0.3 * factor, rtol=1e-6)
     traced = jax.jit(adapt_kl_coef)(0.3, kl, 0.01)
     np.testing.assert_allclose(traced, 0.3 * factor, rtol=1e-6)
+
+
+def test_kl_coefficient_comes_back_from_either_end() -> None:
+    """200 updates far below the target, then above it: 2^-200 would be 0 and stay 0."""
+    lowest, highest = 0.3, 0.3
+    for _ in range(200):
+        lowest, highest = adapt_kl_coef(lowest, 0.0, 0.01), adapt_kl_coef(highest, 1.0, 0.01)
+    np.testing.assert_allclose([lowest, highest], [2**-20, 2**20], rtol=1e-6)
+    np.testing.assert_allclose(adapt_kl_coef(lowest, 1.0, 0.01), 2**-19, rtol=1e-6)
+    np.testing.assert_allclose(adapt_kl_coef(highest, 0.0, 0.01), 2**19, rtol=1e-6)

@@ -45,6 +45,7 @@ METRICS = {
     "value_loss",
     "entropy",
     "approx_kl",
+    "approx_kl_max",
     "clip_fraction",
     "grad_norm",
     "kl_stop",
@@ -144,6 +145,64 @@ def test_draws_of_one_step(tiny_config: PPOConfig, tiny_pendulum: PPOConfig) -> 
     assert len(np.unique(words, axis=0)) == 32
     draws = draw_randomness(jax.random.key(0), tiny_pendulum, make_env(tiny_pendulum))
     assert draws.noise.shape == (8, 4, 1)
+
+
+def test_no_two_draws_share_a_key(tiny_config: PPOConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actions, environments, permutations, parameters and first resets: each a key of its own."""
+    used: list[bytes] = []
+
+    def record(key: jax.Array) -> None:
+        # Under vmap the keys come from a split, which was seen.
+        if not isinstance(key, jax.core.Tracer):
+            used.append(np.asarray(jax.random.key_data(key)).tobytes())
+
+    for function in ("split", "gumbel", "permutation"):
+        original = getattr(jax.random, function)
+
+        def spy(key: jax.Array, *arguments: Any, original: Any = original, **options: Any) -> Any:
+            record(key)
+            return original(key, *arguments, **options)
+
+        monkeypatch.setattr(jax.random, function, spy)
+    env = make_env(tiny_config)
+    network = make_network(tiny_config, env)
+
+    def init(key: jax.Array) -> Any:
+        record(key)
+        return network.init(key)
+
+    components = Components(make_network=lambda *_: network._replace(init=init))
+    with jax.disable_jit():
+        draw_randomness(jax.random.key(0), tiny_config, env)
+        assert len(used) == len(set(used)) == 4
+        used.clear()
+        init_train_state(jax.random.key(0), tiny_config, components)
+        assert len(used) == len(set(used)) == 3
+
+
+def test_metrics_of_a_rollout_by_hand(tiny_config: PPOConfig) -> None:
+    """Computed again in NumPy from the rollout that the same draws give."""
+    config = tiny_config.replace(gamma=0.9, gae_lambda=0.8)
+    env = make_env(config)
+    network = make_network(config, env)
+    state = init_train_state(jax.random.key(0), config)
+    draws = draw_randomness(jax.random.key(1), config, env)
+    _, transitions, _ = jax.jit(
+        lambda: collect_rollout(
+            state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
+        )
+    )()
+    batch = make_batch(state.params, transitions, config, network)
+    _, metrics = jax.jit(train_step_from_draws)(state, draws, config)
+    values, returns = np.asarray(batch.old_value), np.asarray(batch.returns)
+    expected = {
+        "explained_variance": 1 - np.var(returns - values) / np.var(returns),
+        "advantage_std": np.std(np.asarray(batch.advantages)),
+        "value_mean": values.mean(),
+        "reward_mean": np.asarray(transitions.reward).mean(),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
 
 
 def test_make_batch(tiny_pendulum: PPOConfig) -> None:

@@ -271,6 +271,20 @@ def test_the_kl_stop_takes_no_step_from_the_first_violation_on(first_bad: int) -
     assert counts == [first_bad], "Adam's own count stops too"
     used = means[: max(first_bad, 1)]
     np.testing.assert_allclose(metrics["approx_kl"], used.mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["approx_kl_max"], means[: first_bad + 1].max(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("divergence", [np.inf, np.nan])
+def test_what_the_stop_kept_out_leaves_no_trace(divergence: float) -> None:
+    """The second minibatch has overflowed: no step is taken on it, and no mean is spoilt."""
+    kl = np.zeros(8, np.float32)
+    kl[2:4] = divergence
+    order = np.tile(np.arange(8), (2, 1))
+    params, _, metrics = run_update(setting(target_kl=0.6), samples(OBS, kl), order)
+    np.testing.assert_allclose(params["theta"], numpy_update(order, 1), rtol=2e-5)
+    assert metrics["gradient_steps"] == metrics["kl_stop"] == 1
+    assert not np.isfinite(metrics.pop("approx_kl_max"))
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
 def test_a_divergence_equal_to_the_target_does_not_stop() -> None:

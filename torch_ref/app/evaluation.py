@@ -44,7 +44,7 @@ def load_agents(run: Run) -> tuple[list[Agent], int, list[str]]:
     arrays, update, problems = read_newest(run.checkpoints)
     if arrays is None:
         raise AppError(f"{run.path} has no checkpoint that can be read")
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    tensors = {name: _as_default(torch.from_numpy(array)) for name, array in arrays.items()}
     agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_seeds)]
     return agents, update, problems
 
@@ -83,6 +83,11 @@ def evaluate_agents(
         episode_length=torch.stack([r.episode_length for r in results]),
         finished=torch.stack([r.finished for r in results]),
     )
+
+
+def _as_default(tensor: torch.Tensor) -> torch.Tensor:
+    """Floating-point numbers in the type that PyTorch computes in; anything else as it is."""
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def _agent(tensors: dict[str, torch.Tensor], index: int, config: PPOConfig) -> Agent:
