@@ -16,6 +16,7 @@ from jax_ppo.evaluate import evaluate_policy
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
+from jax_ppo.permutations import draw_permutations
 from jax_ppo.presets import PRESETS, preset
 from jax_ppo.rollout import collect_rollout, init_rollout_state
 from jax_ppo.schedules import adapt_kl_coef, scheduled
@@ -78,6 +79,7 @@ __all__ = [
     "compute_gae",
     "config_axes",
     "draw_noise",
+    "draw_permutations",
     "draw_randomness",
     "evaluate_policy",
     "explained_variance",

@@ -14,6 +14,7 @@ from jax_ppo.distributions import draw_noise
 from jax_ppo.envs import DiscreteActions, Environment, make_env
 from jax_ppo.losses import ppo_loss
 from jax_ppo.networks import Network, make_network
+from jax_ppo.permutations import draw_permutations
 from jax_ppo.rollout import collect_rollout, init_rollout_state
 from jax_ppo.schedules import adapt_kl_coef, scheduled
 from jax_ppo.types import Batch, Metrics, Params, RandomDraws, TrainState, Transition
@@ -167,12 +168,10 @@ def draw_randomness(key: jax.Array, config: PPOConfig, env: Environment) -> Rand
     noise_key, env_key, permutation_key = jax.random.split(key, 3)
     steps = (config.num_steps, config.num_envs)
     discrete = isinstance(env.actions, DiscreteActions)
-    permute = jax.vmap(jax.random.permutation, in_axes=(0, None))
-    epoch_keys = jax.random.split(permutation_key, config.update_epochs)
     return RandomDraws(
         noise=draw_noise(noise_key, (*steps, env.actions.noise_dim), discrete=discrete),
         env_keys=jax.random.split(env_key, steps),
-        permutations=permute(epoch_keys, jnp.arange(config.batch_size, dtype=jnp.int32)),
+        permutations=draw_permutations(permutation_key, config.update_epochs, config.batch_size),
     )
 
 

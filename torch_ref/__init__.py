@@ -17,6 +17,7 @@ from torch_ref.evaluate import evaluate_policy
 from torch_ref.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from torch_ref.networks import Network, make_network
 from torch_ref.normalize import RunningStats, init_stats, normalize, scale, update_stats
+from torch_ref.permutations import draw_permutations
 from torch_ref.rollout import collect_rollout, init_rollout_state
 from torch_ref.schedules import adapt_kl_coef, scheduled
 from torch_ref.train import (
@@ -77,6 +78,7 @@ __all__ = [
     "collect_rollout",
     "compute_gae",
     "draw_noise",
+    "draw_permutations",
     "draw_randomness",
     "evaluate_policy",
     "explained_variance",

@@ -17,6 +17,7 @@ from torch_ref.distributions import draw_noise
 from torch_ref.envs import DiscreteActions, Environment, draw_env_keys, make_env
 from torch_ref.losses import ppo_loss
 from torch_ref.networks import Network, make_network, matmul_precision
+from torch_ref.permutations import draw_permutations
 from torch_ref.rollout import collect_rollout, init_rollout_state
 from torch_ref.schedules import adapt_kl_coef, scheduled
 from torch_ref.types import (
@@ -137,12 +138,7 @@ def draw_randomness(generator: torch.Generator, config: PPOConfig, env: Environm
     return RandomDraws(
         noise=draw_noise(generator, (*steps, env.actions.noise_dim), discrete=discrete),
         env_keys=draw_env_keys(generator, steps),
-        permutations=torch.stack(
-            [
-                torch.randperm(config.batch_size, generator=generator)
-                for _ in range(config.update_epochs)
-            ]
-        ),
+        permutations=draw_permutations(generator, config.update_epochs, config.batch_size),
     )
 
 

@@ -156,7 +156,7 @@ def test_no_two_draws_share_a_key(tiny_config: PPOConfig, monkeypatch: pytest.Mo
         if not isinstance(key, jax.core.Tracer):
             used.append(np.asarray(jax.random.key_data(key)).tobytes())
 
-    for function in ("split", "gumbel", "permutation"):
+    for function in ("split", "gumbel", "bits"):
         original = getattr(jax.random, function)
 
         def spy(key: jax.Array, *arguments: Any, original: Any = original, **options: Any) -> Any:
