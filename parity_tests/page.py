@@ -204,7 +204,7 @@ def _results(results: Mapping[str, Any]) -> str:
 
 def _number(error: float, unit: str) -> str:
     """An error, or a number with a unit."""
-    return f"{error:.3g} {unit}" if unit else f"{error:.1e}"
+    return f"{error:.4g} {unit}" if unit else f"{error:.1e}"
 
 
 def _caught_cells(row: Caught) -> tuple[str, ...]:
