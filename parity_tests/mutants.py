@@ -126,6 +126,13 @@ def advantages_as_targets(*arguments: Any) -> Any:
     return advantages, advantages
 
 
+def returns_of_zeroed_advantages(*arguments: Any) -> Any:
+    """Targets made of advantages that were set to zero first: the critic learns what it says."""
+    advantages, _ = torch_ref.compute_gae(*arguments)
+    values = arguments[1]
+    return advantages, torch.zeros_like(advantages) + values
+
+
 def ratio_not_exponentiated(
     log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
 ) -> torch.Tensor:
@@ -324,6 +331,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _torch(GAE, value_after_reset, "value of the observation after the reset", "0"),
     _torch(GAE, done_shifted, "flags shifted by one step", "0"),
     _torch(GAE, advantages_as_targets, "advantages used as value targets", "1"),
+    _torch(GAE, returns_of_zeroed_advantages, "value targets from zeroed advantages", "1"),
     _torch(NORMALIZE_ADVANTAGES, ddof_one, "advantages normalized with ddof 1", "value"),
     _torch(NORMALIZE_ADVANTAGES, epsilon_inside_root, "1e-8 inside the root", "value"),
     _torch(
