@@ -142,8 +142,9 @@ def _import_module_of(env_id: str) -> str:
         return env_id
     try:
         importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as error:
-        raise ConfigError(f"env_id {env_id!r}: cannot import {module!r} ({error})") from error
+    except Exception as error:  # importing runs the module, which may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"env_id {env_id!r}: cannot import {module!r} ({reason})") from error
     return name
 
 

@@ -63,7 +63,8 @@ def check_parity(
         gradients: Whether gradients are compared.
         oracle: A third opinion: takes NumPy arrays of the widest type, returns the same outputs.
         oracle_gradients: Whether gradients are compared with the oracle's central differences.
-        boundaries: Points without a gradient, where one-sided slopes are listed instead.
+        boundaries: Points without a gradient; each says what slopes are expected where the sides
+            differ.
         tolerance: Rounding units that are allowed.
         terms: As the oracle, but returns sum |terms| for each output: what the rounding of a sum
             that cancels is relative to.

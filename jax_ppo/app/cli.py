@@ -75,7 +75,10 @@ def resume_command(words: list[str], console: Console) -> None:
 def envs_command(words: list[str], console: Console) -> None:
     """jax-ppo envs."""
     parse_options(EnvsOptions, "jax-ppo envs", words)
-    table = Table("environment", "observation", "actions", "time limit", "preset")
+    table = Table()
+    table.add_column("environment", no_wrap=True, min_width=max(map(len, gymnax.registered_envs)))
+    for name in ("observation", "actions", "time limit", "preset"):
+        table.add_column(name)
     for env_id in gymnax.registered_envs:
         table.add_row(env_id, *describe_env(env_id), "yes" if env_id in PRESETS else "")
     console.print(table)

@@ -174,6 +174,7 @@ def evaluate_command(side: Side, words: list[str], console: Console) -> None:
     options = parse_options(EvaluateOptions, f"{side.program} evaluate", words)
     check_episodes(options.num_episodes)
     RunSettings(seed=options.seed)
+    check_writable(options.out)
     run = open_own_run(side, options.run)
     agents, update, problems = side.load_agents(run)
     for problem in problems:
@@ -256,6 +257,13 @@ def check_episodes(num_episodes: int) -> None:
     """Raise ConfigError unless there is at least one episode to evaluate on."""
     if num_episodes < 1:
         raise ConfigError(f"the number of episodes must be at least 1, got {num_episodes}")
+
+
+def check_writable(file: Path | None) -> None:
+    """Raise AppError if a file could not be written, before the work whose result it is to hold."""
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        reason = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise AppError(f"cannot write {file}: {reason}")
 
 
 def say(console: Console, text: str) -> None:

@@ -21,7 +21,8 @@ def plot_learning_curve(run: Run, path: Path) -> None:
         run: A run with metrics.
         path: Where to write the picture (PNG).
     """
-    curves, edges = bin_returns(read_rows(run.metrics), run.config.total_steps)
+    total_steps = run.config.num_updates * run.config.batch_size
+    curves, edges = bin_returns(read_rows(run.metrics), total_steps)
     steps = 0.5 * (edges[1:] + edges[:-1])
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -35,11 +36,13 @@ def plot_learning_curve(run: Run, path: Path) -> None:
     if many:
         axes.plot([], [], color="C0", alpha=0.3, linewidth=1.0, label="one seed")
         mean = np.mean([_without_gaps(steps, curve) for curve in curves.values()], axis=0)
-        axes.plot(steps, mean, color="C0", linewidth=2.5, label="mean over seeds")
+        axes.plot(
+            steps, mean, color="C0", linewidth=2.5, label="mean, where every seed has episodes"
+        )
         axes.legend(loc="best")
     axes.set_xlabel("environment steps" + (" of each agent" if many else ""))
     axes.set_ylabel("episode return (sum of rewards)")
-    axes.set_xlim(0, run.config.total_steps)
+    axes.set_xlim(0, total_steps)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(alpha=0.3)
     axes.set_title(_title(run))
@@ -74,11 +77,11 @@ def bin_returns(
 
 
 def _without_gaps(steps: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """The curve with straight lines across the stretches where no episode ended."""
+    """The curve with lines across its gaps; NaN before its first episode and after its last."""
     seen = np.isfinite(curve)
     if not seen.any():
         return curve
-    return np.interp(steps, steps[seen], curve[seen], left=np.nan)
+    return np.interp(steps, steps[seen], curve[seen], left=np.nan, right=np.nan)
 
 
 def _title(run: Run) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
 from jax_ppo.app.driver import CAPACITY, drive
+from jax_ppo.app.errors import AppError
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, record_start
 from jax_ppo.config import PPOConfig
@@ -31,12 +32,15 @@ def train_run(run: Run, display: Display) -> TrainState:
         Interrupted: A signal asked to stop; a checkpoint was written first.
         NonFiniteError: Training diverged; the last good checkpoint is kept.
         CheckpointMismatchError: The checkpoint belongs to another config.
+        AppError: The run was exported, and so holds nothing but agents.
     """
     arrays, update, problems = read_newest(run.checkpoints)
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
     if arrays is None:
         states = initial_states(run)
+    elif "key" not in arrays:
+        raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
     else:
         states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(run)))
     record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])

@@ -172,6 +172,23 @@ def test_mistakes(words: str, complaint: str, capsys: pytest.CaptureFixture[str]
     assert max(compilations, default=0.0) < 1.0
 
 
+@pytest.mark.parametrize("out", [".", "nowhere/result.json"])
+def test_a_result_that_cannot_be_written(
+    out: str, finished_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said before the evaluation, not after it."""
+    assert main(["evaluate", str(finished_run.path), "--out", out]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: cannot write {out}")
+
+
+def test_a_module_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad_module.py").write_text("1 / 0\n")
+    assert main(["train", "bad_module:X"]) == 2
+    assert "cannot import 'bad_module' (ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_an_empty_name_of_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--run-dir", ""]) == 2
     assert capsys.readouterr().err == "error: the name of the run folder is empty\n"

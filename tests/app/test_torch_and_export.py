@@ -169,6 +169,15 @@ def test_cnn_and_gaussian_layouts_there_and_back() -> None:
         np.testing.assert_array_equal(back[name], array)
 
 
+def test_an_exported_agent_is_not_trained_on(
+    finished_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert jax_main(["export", str(finished_run.path), "--to", "torch", "--out", "there"]) == 0
+    assert torch_main(["export", "there", "--to", "jax", "--out", "back"]) == 0
+    assert jax_main(["resume", "back"]) == 2
+    assert "back was exported" in capsys.readouterr().err
+
+
 def test_export_does_not_overwrite(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished_run.path, "run")
     assert jax_main(["export", "run", "--to", "torch"]) == 0
