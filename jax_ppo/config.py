@@ -4,8 +4,9 @@ This module imports no framework, so that both trainers can share the one class.
 """
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
 
@@ -191,6 +192,57 @@ COEFFICIENTS = tuple(
     spec.name for spec in dataclasses.fields(PPOConfig) if spec.metadata.get("coefficient")
 )
 """Names of the fields that are pytree leaves, besides env_params."""
+
+
+def is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
+    """Whether the network starts with convolutions.
+
+    Raises:
+        ConfigError: A CNN is asked for observations that are not images.
+    """
+    if config.network != "cnn":
+        return config.network == "auto" and len(obs_shape) == 3
+    if len(obs_shape) not in (2, 3):
+        raise ConfigError(
+            f"network = cnn needs image observations, but {config.env_id} gives shape {obs_shape}; "
+            "use network = mlp"
+        )
+    return True
+
+
+def conv_size(config: PPOConfig, size: int) -> int:
+    """Height or width of what one convolution makes of an image of height or width `size`."""
+    return (size - config.conv_kernel_size) // config.conv_stride + 1
+
+
+def check_image_size(config: PPOConfig, obs_shape: tuple[int, ...]) -> None:
+    """Raise ConfigError if the convolutions leave nothing of the image."""
+    for size in obs_shape[:2]:
+        for _ in config.conv_channels:
+            size = conv_size(config, size)
+            if size < 1:
+                raise ConfigError(
+                    f"{len(config.conv_channels)} convolutions of conv_kernel_size = "
+                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave "
+                    f"nothing of images of shape {obs_shape}; "
+                    "use fewer or smaller ones, or network = mlp"
+                )
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Error message for a name that does not exist, with the nearest ones that do.
+
+    Args:
+        kind: What it is the name of.
+        name: What was asked for.
+        known: What there is.
+        cutoff: How alike a name must be to be suggested, in [0, 1].
+    """
+    lowered = {other.lower(): other for other in known}
+    matches = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=cutoff)
+    near = [lowered[match] for match in matches]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    return f"there is no {kind} {name!r}; {hint}"
 
 
 def _check_config(config: PPOConfig) -> None:

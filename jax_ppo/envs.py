@@ -5,7 +5,6 @@ and beside it the observation before the reset, which is what the critic must ju
 """
 
 import dataclasses
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.config import ConfigError, PPOConfig, unknown_name
 
 NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 """Environments that gymnax builds only from data fetched over the network."""
@@ -120,7 +119,7 @@ def make_env(config: PPOConfig) -> Environment:
     """
     env_id = _import_module_of(config.env_id)
     if env_id not in gymnax.registered_envs:
-        raise ConfigError(_unknown("environment", env_id, gymnax.registered_envs))
+        raise ConfigError(unknown_name("environment", env_id, gymnax.registered_envs))
     if env_id in NEEDS_DOWNLOAD:
         raise ConfigError(
             f"{env_id} needs a data set that would have to be downloaded, "
@@ -161,7 +160,7 @@ def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
     names = [spec.name for spec in dataclasses.fields(params)]
     for name in changes:
         if name not in names:
-            raise ConfigError(_unknown("environment parameter", name, names))
+            raise ConfigError(unknown_name("environment parameter", name, names))
     limit = changes.get(STEP_LIMIT, 1)
     if not isinstance(limit, jax.core.Tracer) and np.any(np.asarray(limit) < 1):
         raise ConfigError(f"env_params: {STEP_LIMIT} must be at least 1, got {limit}")
@@ -305,12 +304,3 @@ def _cast_leaf(path: Any, leaf: Any, like: Any) -> jax.Array:
 def _static_int(value: Any) -> int | None:
     """`value` as a whole number, or None if it is absent or being traced."""
     return None if value is None or isinstance(value, jax.core.Tracer) else int(value)
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    """Error message for a name that does not exist, with the nearest ones that do."""
-    lowered = {other.lower(): other for other in known}
-    matches = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
-    near = [lowered[match] for match in matches]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    return f"there is no {kind} {name!r}; {hint}"

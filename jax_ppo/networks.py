@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.config import PPOConfig, check_image_size, is_convolutional
 from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
 from jax_ppo.envs import DiscreteActions, Environment
 from jax_ppo.types import Params
@@ -35,9 +35,9 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
     Raises:
         ConfigError: A CNN is asked for observations that are not images, or too small for it.
     """
-    convolutional = _is_convolutional(config, env.obs_shape)
+    convolutional = is_convolutional(config, env.obs_shape)
     if convolutional:
-        _check_image_size(config, env.obs_shape)
+        check_image_size(config, env.obs_shape)
     module = ActorCritic(
         discrete=isinstance(env.actions, DiscreteActions),
         num_outputs=env.actions.noise_dim,
@@ -114,29 +114,3 @@ class ActorCritic(nn.Module):
         if self.config.initializer == "orthogonal":
             options["kernel_init"] = nn.initializers.orthogonal(gain)
         return options
-
-
-def _is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
-    """Whether the network starts with convolutions."""
-    if config.network != "cnn":
-        return config.network == "auto" and len(obs_shape) == 3
-    if len(obs_shape) not in (2, 3):
-        raise ConfigError(
-            f"network = cnn needs image observations, but {config.env_id} gives shape {obs_shape}; "
-            "use network = mlp"
-        )
-    return True
-
-
-def _check_image_size(config: PPOConfig, obs_shape: tuple[int, ...]) -> None:
-    """Raise ConfigError if the convolutions leave nothing of the image."""
-    for size in obs_shape[:2]:
-        for _ in config.conv_channels:
-            size = (size - config.conv_kernel_size) // config.conv_stride + 1
-            if size < 1:
-                raise ConfigError(
-                    f"{len(config.conv_channels)} convolutions of conv_kernel_size = "
-                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave "
-                    f"nothing of images of shape {obs_shape}; "
-                    "use fewer or smaller ones, or network = mlp"
-                )

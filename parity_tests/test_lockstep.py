@@ -1,8 +1,5 @@
 """The two trainers, given the same draws, stay together as long as JAX stays with itself."""
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +8,7 @@ import torch_ref
 from parity_tests import lockstep
 from parity_tests.lockstep import CARTPOLE, cross_framework, self_neighbour
 from parity_tests.measure import Precision
+from parity_tests.mutants import entropy_not_added, truncation_as_termination
 
 EVERYTHING = CARTPOLE.replace(
     num_envs=8,
@@ -90,30 +88,9 @@ def test_neighbour_starts_an_ulp_away(precision: Precision) -> None:
     assert result.identical_updates == 2
 
 
-def no_entropy_bonus(
-    distribution: Any, values: Any, batch: Any, config: Any, *rest: Any
-) -> tuple[Any, Any]:
-    """The loss with the entropy bonus computed, logged, and left out."""
-    config = dataclasses.replace(config, ent_coef=0.0)
-    return torch_ref.ppo_loss(distribution, values, batch, config, *rest)
-
-
-def truncation_as_termination(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    *rest: float,
-) -> tuple:
-    """GAE that bootstraps nothing where a time limit cut the episode."""
-    done = terminated | truncated
-    return torch_ref.compute_gae(rewards, values, next_values, done, truncated, *rest)
-
-
 @pytest.mark.parametrize(
     "mutation",
-    [{"loss_fn": no_entropy_bonus}, {"advantage_fn": truncation_as_termination}],
+    [{"loss_fn": entropy_not_added}, {"advantage_fn": truncation_as_termination}],
     ids=["entropy left out", "truncation as termination"],
 )
 def test_known_mistakes_are_seen_at_once(mutation: dict, monkeypatch: pytest.MonkeyPatch) -> None:

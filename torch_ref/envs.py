@@ -4,9 +4,8 @@
 and beside it the observation before the reset, which is what the critic must judge.
 """
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.config import ConfigError, PPOConfig, unknown_name
 
 STEP_LIMIT = "max_steps_in_episode"
 """The one entry of env_params that Gymnasium has a counterpart of."""
@@ -242,7 +241,8 @@ def _build(config: PPOConfig) -> gymnasium.Env[Any, Any]:
     try:
         return gymnasium.make(config.env_id, **kwargs)
     except gymnasium.error.UnregisteredEnv as error:
-        raise ConfigError(_unknown("environment", config.env_id, gymnasium.registry)) from error
+        known = unknown_name("environment", config.env_id, gymnasium.registry, cutoff=0.4)
+        raise ConfigError(known) from error
     except Exception as error:  # a package may be missing; a constructor may raise anything
         arguments = f" with env_kwargs {config.env_kwargs}" if config.env_kwargs else ""
         advice = " ".join(str(error).split())
@@ -265,12 +265,3 @@ def _time_limit(config: PPOConfig) -> dict[str, int]:
             f"env_params: {STEP_LIMIT} must be a whole number of at least 1, got {limit!r}"
         )
     return {"max_episode_steps": int(limit)}
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Error message for a name that does not exist, with the nearest ones that do."""
-    lowered = {other.lower(): other for other in known}
-    matches = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
-    near = [lowered[match] for match in matches]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    return f"there is no {kind} {name!r}; {hint}"

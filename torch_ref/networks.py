@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import conv2d, linear, silu
 
-from jax_ppo.config import ConfigError, PPOConfig
+from jax_ppo.config import PPOConfig, check_image_size, conv_size, is_convolutional
 from torch_ref.distributions import Categorical, DiagGaussian, Distribution
 from torch_ref.envs import DiscreteActions, Environment
 from torch_ref.types import Params
@@ -38,8 +38,8 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
     Raises:
         ConfigError: A CNN is asked for observations that are not images, or too small for it.
     """
-    if _is_convolutional(config, env.obs_shape):
-        _check_image_size(config, env.obs_shape)
+    if is_convolutional(config, env.obs_shape):
+        check_image_size(config, env.obs_shape)
     return Network(
         init=lambda generator: init_params(generator, config, env),
         apply=lambda params, obs: actor_critic(params, obs, config, env),
@@ -125,7 +125,7 @@ def _trunk(params: Params, name: str, obs: torch.Tensor, config: PPOConfig) -> t
     """Hidden layers: convolutions over [batch, height, width, channels], then dense ones."""
     activation = ACTIVATIONS[config.activation]
     x = obs
-    if _is_convolutional(config, tuple(obs.shape[1:])):
+    if is_convolutional(config, tuple(obs.shape[1:])):
         x = x if x.ndim == 4 else x[..., None]
         x = x.permute(0, 3, 1, 2)  # torch convolves [batch, channels, height, width]
         for i in range(len(config.conv_channels)):
@@ -152,7 +152,7 @@ def _trunk_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of a trunk, by layer."""
     shapes: dict[str, tuple[int, ...]] = {}
-    if _is_convolutional(config, obs_shape):
+    if is_convolutional(config, obs_shape):
         channels = obs_shape[2] if len(obs_shape) == 3 else 1
         for i, out in enumerate(config.conv_channels):
             kernel = (config.conv_kernel_size, config.conv_kernel_size)
@@ -167,17 +167,12 @@ def _trunk_shapes(
 
 def _num_features(config: PPOConfig, obs_shape: tuple[int, ...]) -> int:
     """Numbers that enter the first dense layer: the observation's, or the last convolution's."""
-    if not _is_convolutional(config, obs_shape):
+    if not is_convolutional(config, obs_shape):
         return math.prod(obs_shape)
     height, width = obs_shape[:2]
     for _ in config.conv_channels:
-        height, width = _conv_size(config, height), _conv_size(config, width)
+        height, width = conv_size(config, height), conv_size(config, width)
     return height * width * config.conv_channels[-1]
-
-
-def _conv_size(config: PPOConfig, size: int) -> int:
-    """Height or width of what one convolution makes of an image of height or width `size`."""
-    return (size - config.conv_kernel_size) // config.conv_stride + 1
 
 
 def _init_layer(
@@ -200,29 +195,3 @@ def _init_layer(
     weight.uniform_(-bound, bound, generator=generator)
     bias.uniform_(-bound, bound, generator=generator)
     return weight, bias
-
-
-def _is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
-    """Whether the network starts with convolutions."""
-    if config.network != "cnn":
-        return config.network == "auto" and len(obs_shape) == 3
-    if len(obs_shape) not in (2, 3):
-        raise ConfigError(
-            f"network = cnn needs image observations, but {config.env_id} gives shape {obs_shape}; "
-            "use network = mlp"
-        )
-    return True
-
-
-def _check_image_size(config: PPOConfig, obs_shape: tuple[int, ...]) -> None:
-    """Raise ConfigError if the convolutions leave nothing of the image."""
-    for size in obs_shape[:2]:
-        for _ in config.conv_channels:
-            size = _conv_size(config, size)
-            if size < 1:
-                raise ConfigError(
-                    f"{len(config.conv_channels)} convolutions of conv_kernel_size = "
-                    f"{config.conv_kernel_size} and conv_stride = {config.conv_stride} leave "
-                    f"nothing of images of shape {obs_shape}; use fewer or smaller ones, "
-                    "or network = mlp"
-                )

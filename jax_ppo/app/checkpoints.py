@@ -122,6 +122,18 @@ def read_newest(folder: Path) -> tuple[Arrays | None, int, list[str]]:
     return None, 0, problems
 
 
+def read_agents(folder: Path) -> tuple[Arrays, int, list[str]]:
+    """As `read_newest`, where there has to be something to read.
+
+    Raises:
+        AppError: There is no sound checkpoint.
+    """
+    arrays, update, problems = read_newest(folder)
+    if arrays is None:
+        raise AppError(f"{folder.parent} has no checkpoint that can be read")
+    return arrays, update, problems
+
+
 def to_arrays(tree: Any) -> Arrays:
     """Every leaf of a pytree by its path, such as `params.params.value_head.bias`.
 

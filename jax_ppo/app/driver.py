@@ -12,7 +12,6 @@ from jax_ppo.app.metrics import check_finite, metric_rows
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
 from jax_ppo.app.signals import Interrupted, StopRequest
-from jax_ppo.app.tensorboard import EventLog
 
 States = TypeVar("States")
 
@@ -48,6 +47,10 @@ def drive(
         Interrupted: A signal asked to stop; a checkpoint was written first.
         NonFiniteError: Training diverged; the last good checkpoint is kept.
     """
+    # tensorboardX imports PyTorch where it is installed, which takes more than a second: no command
+    # but training should wait for it.
+    from jax_ppo.app.tensorboard import EventLog
+
     display.begin(update)
     truncate_rows(run.metrics, update)
     truncate_rows(run.timing, update)

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jax_ppo.app.checkpoints import from_arrays, read_newest
-from jax_ppo.app.errors import AppError
+from jax_ppo.app.checkpoints import from_arrays, read_agents
+from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.runs import Run
 from jax_ppo.app.training import initial_states
 from jax_ppo.config import PPOConfig
@@ -14,9 +14,6 @@ from jax_ppo.envs import make_env
 from jax_ppo.evaluate import evaluate_policy
 from jax_ppo.normalize import RunningStats
 from jax_ppo.types import EpisodeResults, Params
-
-UNLIMITED_STEPS = 100_000
-"""Steps after which an episode counts as unfinished where the environment sets no limit."""
 
 
 class Agents(NamedTuple):
@@ -41,9 +38,7 @@ def load_agents(run: Run) -> tuple[Agents, int, list[str]]:
     Raises:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
-    arrays, update, problems = read_newest(run.checkpoints)
-    if arrays is None:
-        raise AppError(f"{run.path} has no checkpoint that can be read")
+    arrays, update, problems = read_agents(run.checkpoints)
     states = jax.eval_shape(lambda: initial_states(run))
     wanted = {"params": states.params, "rollout": {"obs_stats": states.rollout.obs_stats}}
     found = from_arrays(arrays, wanted, ignore_others=True)

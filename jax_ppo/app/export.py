@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_ppo.app.checkpoints import Arrays, read_newest, write_checkpoint
+from jax_ppo.app.checkpoints import Arrays, read_agents, write_checkpoint
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, create_run
 
@@ -35,9 +35,7 @@ def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
     """
     if run.framework == framework:
         raise AppError(f"{run.path} is a run of {framework} already")
-    arrays, update, _ = read_newest(run.checkpoints)
-    if arrays is None:
-        raise AppError(f"{run.path} has no checkpoint that can be read")
+    arrays, update, _ = read_agents(run.checkpoints)
     convert = to_torch_layout if framework == "torch" else to_jax_layout
     path = out or run.path.with_name(f"{run.path.name}-{framework}")
     exported = create_run(path, run.config, run.settings, framework)

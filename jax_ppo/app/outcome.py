@@ -8,6 +8,9 @@ from rich.table import Table
 
 from jax_ppo.app.statistics import Summary, summarize
 
+UNLIMITED_STEPS = 100_000
+"""Steps after which an episode counts as unfinished where the environment sets no limit."""
+
 
 def report(results: Any, seeds: Iterable[int]) -> dict[str, Any]:
     """The outcome as data: a summary per agent, and one over the means of all agents.

@@ -9,8 +9,6 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from jax_ppo.config import PPOConfig
-
 torch.set_num_threads(1)  # more of them only slow such small networks down
 
 
@@ -48,20 +46,6 @@ class Clock(gymnasium.Env):
 def clock() -> type[Clock]:
     """The scripted environment."""
     return Clock
-
-
-@pytest.fixture(scope="session")
-def tiny_config() -> PPOConfig:
-    """CartPole with so little of everything that it runs in milliseconds: 3 updates."""
-    return PPOConfig(
-        env_id="CartPole-v1",
-        total_steps=96,
-        num_envs=4,
-        num_steps=8,
-        update_epochs=2,
-        num_minibatches=2,
-        hidden_sizes=(8,),
-    )
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ CHAPTERS = (
     "envs",
     "evaluate",
     "losses",
+    "permutations",
     "networks",
     "normalize",
     "rollout",

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from jax_ppo.app.checkpoints import CheckpointMismatchError, read_newest
-from jax_ppo.app.errors import AppError
+from jax_ppo.app.checkpoints import CheckpointMismatchError, read_agents
+from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.runs import Run
 from jax_ppo.config import PPOConfig
 from torch_ref.envs import make_env
@@ -16,9 +16,6 @@ from torch_ref.types import EpisodeResults, Params
 
 PARAMS = "params."
 STATS = "rollout.obs_stats."
-
-UNLIMITED_STEPS = 100_000
-"""Steps after which an episode counts as unfinished where the environment sets no limit."""
 
 
 class Agent(NamedTuple):
@@ -41,9 +38,7 @@ def load_agents(run: Run) -> tuple[list[Agent], int, list[str]]:
     Raises:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
-    arrays, update, problems = read_newest(run.checkpoints)
-    if arrays is None:
-        raise AppError(f"{run.path} has no checkpoint that can be read")
+    arrays, update, problems = read_agents(run.checkpoints)
     tensors = {name: _as_default(torch.from_numpy(array)) for name, array in arrays.items()}
     agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_seeds)]
     return agents, update, problems
