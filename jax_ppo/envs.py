@@ -18,6 +18,7 @@ import numpy as np
 from gymnax.environments import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig, unknown_name
+from jax_ppo.threefry import unrolled
 
 NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 """Environments that gymnax builds only from data fetched over the network."""
@@ -198,7 +199,7 @@ def from_gymnax(env: Any, params: Any) -> Environment:
             box.
     """
     obs_space = env.observation_space(params)
-    obs, state = jax.eval_shape(env.reset_env, jax.random.key(0), params)
+    obs, state = jax.eval_shape(env.reset_env, unrolled(jax.random.key(0)), params)
     if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
         raise ConfigError(
             f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
@@ -207,11 +208,11 @@ def from_gymnax(env: Any, params: Any) -> Environment:
     encode = _observation_encoder(obs_space, obs)
 
     def reset(keys: jax.Array) -> tuple[jax.Array, EnvState]:
-        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(unrolled(keys), params)
         return encode(obs), _cast_like(env_state, state)
 
     def step(keys: jax.Array, env_state: EnvState, action: jax.Array) -> EnvStep:
-        split = jax.vmap(jax.random.split)(keys)
+        split = jax.vmap(jax.random.split)(unrolled(keys))
         stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
         next_obs, next_state, reward, terminated, _ = stepped(
             split[:, 0], env_state, action, params

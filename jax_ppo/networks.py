@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax_ppo.config import PPOConfig, check_image_size, is_convolutional
 from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
 from jax_ppo.envs import DiscreteActions, Environment
+from jax_ppo.products import dense_product
 from jax_ppo.types import Params
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish}
@@ -96,7 +97,9 @@ class ActorCritic(nn.Module):
         return x
 
     def _dense(self, name: str, features: int, gain: float) -> nn.Dense:
-        return nn.Dense(features, name=name, **self._layer_options(gain))
+        return nn.Dense(
+            features, name=name, dot_general=_rows_by_columns, **self._layer_options(gain)
+        )
 
     def _conv(self, name: str, features: int) -> nn.Conv:
         return nn.Conv(
@@ -114,3 +117,8 @@ class ActorCritic(nn.Module):
         if self.config.initializer == "orthogonal":
             options["kernel_init"] = nn.initializers.orthogonal(gain)
         return options
+
+
+def _rows_by_columns(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    """`dense_product` in the place that flax has for `jax.lax.dot_general`."""
+    return dense_product(x, kernel)

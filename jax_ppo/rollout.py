@@ -64,14 +64,15 @@ def collect_rollout(
         state, transition, ended = rollout_step(state, params, *draws, config, env, network)
         return (state, jax.tree.map(jnp.add, episodes, ended)), transition
 
-    zero = jnp.zeros(())
-    sums = {"return": zero, "length": jnp.zeros((), jnp.int32), "count": jnp.zeros((), jnp.int32)}
+    zeros = jnp.zeros(config.num_envs, jnp.int32)
+    sums = {"return": jnp.zeros(config.num_envs), "length": zeros, "count": zeros}
     (state, sums), transitions = jax.lax.scan(step, (state, sums), (noise, env_keys))
-    count = jnp.asarray(sums["count"], float)
+    totals = {name: jnp.sum(per_env, dtype=per_env.dtype) for name, per_env in sums.items()}
+    count = jnp.asarray(totals["count"], float)
     metrics = {
-        "episode_return": jnp.where(count > 0, sums["return"] / count, jnp.nan),
-        "episode_length": jnp.where(count > 0, sums["length"] / count, jnp.nan),
-        "num_episodes": sums["count"],
+        "episode_return": jnp.where(count > 0, totals["return"] / count, jnp.nan),
+        "episode_length": jnp.where(count > 0, totals["length"] / count, jnp.nan),
+        "num_episodes": totals["count"],
     }
     return state, transitions, metrics
 
@@ -97,14 +98,14 @@ def rollout_step(
         network: The actor-critic.
 
     Returns:
-        The next state, the transition [num_envs, ...], and sums over the episodes that ended:
-        return, length and count.
+        The next state, the transition [num_envs, ...], and of each episode that ended its return
+        and length, with a count of 1; zeros where none did [num_envs].
     """
     obs_stats, return_stats = state.obs_stats, state.return_stats
     if obs_stats is not None:
         obs_stats = update_stats(obs_stats, state.obs)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
-    distribution, value = network.apply(params, obs)
+    distribution, _ = network.apply(params, obs)
     action = distribution.sample(noise)
     env_step = env.step(env_keys, state.env_state, env.actions.to_env(action))
     done = env_step.terminated | env_step.truncated
@@ -117,18 +118,15 @@ def rollout_step(
     transition = Transition(
         obs=obs,
         action=action,
-        distribution=distribution,
-        log_prob=distribution.log_prob(action),
-        value=value,
         reward=scale(return_stats, env_step.reward, config.normalization_clip),
         terminated=env_step.terminated,
         truncated=env_step.truncated,
         next_obs=normalize(obs_stats, env_step.next_obs, config.normalization_clip),
     )
     ended = {
-        "return": jnp.sum(jnp.where(done, episode_return, 0.0)),
-        "length": jnp.sum(jnp.where(done, episode_length, 0), dtype=jnp.int32),
-        "count": jnp.sum(done, dtype=jnp.int32),
+        "return": jnp.where(done, episode_return, 0.0),
+        "length": jnp.where(done, episode_length, 0),
+        "count": done.astype(jnp.int32),
     }
     next_state = RolloutState(
         env_state=env_step.state,

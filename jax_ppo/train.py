@@ -240,24 +240,28 @@ def make_batch(
     network: Network,
     advantage_fn: Callable[..., tuple[jax.Array, jax.Array]] = compute_gae,
 ) -> Batch:
-    """Estimate advantages and flatten a rollout into samples.
+    """Judge a rollout with the parameters that collected it, and flatten it into samples.
+
+    The whole rollout goes through the network at once, which is far cheaper than judging each step
+    while it is collected.
 
     Args:
         params: Parameters that collected the rollout.
         transitions: [num_steps, num_envs, ...].
         config: Gives gamma and gae_lambda.
-        network: Gives the values of the observations that each step led to.
+        network: Gives the values, and the policy that the actions were sampled from.
         advantage_fn: The estimator, as `compute_gae`.
 
     Returns:
         The samples [num_steps * num_envs, ...], time the slower index.
     """
     samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), transitions)
+    distribution, values = network.apply(params, samples.obs)
     _, next_values = network.apply(params, samples.next_obs)
     advantages, returns = advantage_fn(
         transitions.reward,
-        transitions.value,
-        next_values.reshape(transitions.value.shape),
+        values.reshape(transitions.reward.shape),
+        next_values.reshape(transitions.reward.shape),
         transitions.terminated,
         transitions.truncated,
         config.gamma,
@@ -266,9 +270,9 @@ def make_batch(
     return Batch(
         obs=samples.obs,
         action=samples.action,
-        old_distribution=None if config.kl_coef is None else samples.distribution,
-        old_log_prob=samples.log_prob,
-        old_value=samples.value,
+        old_distribution=None if config.kl_coef is None else distribution,
+        old_log_prob=distribution.log_prob(samples.action),
+        old_value=values,
         advantages=advantages.reshape(-1),
         returns=returns.reshape(-1),
     )

@@ -30,12 +30,6 @@ class Transition:
     action: jax.Array
     """Sampled action, before clipping to the bounds of the space [num_envs]
     (discrete) or [num_envs, action_dim]."""
-    distribution: Distribution
-    """Policy that the action was sampled from."""
-    log_prob: jax.Array
-    """Log-probability (discrete) or log-density (continuous) of `action` [num_envs]."""
-    value: jax.Array
-    """Critic's estimate V(s_t) [num_envs]."""
     reward: jax.Array
     """Reward of the step (scaled if the config says so) [num_envs]."""
     terminated: jax.Array

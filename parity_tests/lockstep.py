@@ -214,7 +214,7 @@ def torch_state(state: jax_ppo.TrainState) -> torch_ref.TrainState:
     }
     return torch_ref.TrainState(
         params=params_to_torch(state.params),
-        opt_state=adam_to_torch(state.opt_state),
+        opt_state=adam_to_torch(state.opt_state, state.params),
         rollout=torch_ref.RolloutState(env_state=rollout.env_state, **converted, **stats),
         generator=torch.Generator(),
         update=to_tensor(state.update),

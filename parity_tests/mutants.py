@@ -242,7 +242,9 @@ def adam_epsilon_inside_root(
     config: jax_ppo.PPOConfig, params: Any, gradients: Any
 ) -> dict[str, Any]:
     """sqrt(v_hat + eps) for sqrt(v_hat) + eps."""
-    adam = optax.chain(optax.scale_by_adam(eps=0.0, eps_root=config.adam_eps), optax.scale(-0.01))
+    adam = optax.flatten(
+        optax.chain(optax.scale_by_adam(eps=0.0, eps_root=config.adam_eps), optax.scale(-0.01))
+    )
 
     def step(carry: Any, gradient: Any) -> Any:
         params, state = carry

@@ -24,6 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 import jax_ppo
 import torch_ref
 from parity_tests.checks.optimizer import BASE
+from parity_tests.weights import adam_in
 from torch_ref.networks import TORCH_PRECISIONS
 
 
@@ -101,7 +102,7 @@ def clip_with_both_packages(gradient: np.ndarray, limit: float) -> np.ndarray:
     zeros = {"x": jnp.zeros(len(gradient))}
     optimizer = jax_ppo.make_optimizer(config, 0.1)
     _, state = optimizer.update({"x": jnp.asarray(gradient)}, optimizer.init(zeros), zeros)
-    (adam,) = (part for part in state if isinstance(part, optax.ScaleByAdamState))
+    adam = adam_in(state, zeros)
     params = {"x": torch.zeros(len(gradient))}
     twin = torch_ref.make_optimizer(config, 0.1)
     _, moments = twin.update({"x": torch.tensor(gradient)}, twin.init(params), params)

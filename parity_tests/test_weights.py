@@ -109,16 +109,16 @@ def test_adam(limit: float | None, precision: Precision) -> None:
         optimizer = jax_ppo.make_optimizer(config, 0.1)
         fresh = optimizer.init(params)
         _, state = optimizer.update(params, fresh, params)
-        there = weights.adam_to_torch(state)
+        there = weights.adam_to_torch(state, params)
         assert int(there.count) == 1
-        assert_same(there.mu, weights.params_to_torch(weights.adam_in(state).mu))
+        assert_same(there.mu, weights.params_to_torch(weights.adam_in(state, params).mu))
         assert_same(weights.adam_to_jax(there, like=fresh), state)
 
 
 def test_a_chain_without_adam() -> None:
     """Nothing to carry over."""
     with pytest.raises(weights.WeightsError, match=r"expected one Adam .* found 0"):
-        weights.adam_to_torch(optax.sgd(0.1).init({}))
+        weights.adam_to_torch(optax.sgd(0.1).init({}), {})
 
 
 def records(kl: bool) -> list[Any]:
@@ -126,7 +126,6 @@ def records(kl: bool) -> list[Any]:
     numbers = [jnp.arange(6.0) + i for i in range(9)]
     old = jax_ppo.DiagGaussian(numbers[7], numbers[8]) if kl else None
     bits = numbers[0] > 2
-    categorical = jax_ppo.Categorical(numbers[2])
     action = jnp.arange(6)
     return [
         jax_ppo.Batch(numbers[0], action, old, *numbers[3:7]),
@@ -134,14 +133,12 @@ def records(kl: bool) -> list[Any]:
         jax_ppo.Transition(
             obs=numbers[0],
             action=action,
-            distribution=categorical,
-            log_prob=numbers[3],
-            value=numbers[4],
             reward=numbers[5],
             terminated=bits,
             truncated=~bits,
             next_obs=numbers[6],
         ),
+        jax_ppo.Categorical(numbers[2]),
         {"loss": jnp.ones(()), "kl": jnp.zeros(())},
     ]
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
+from jax.flatten_util import ravel_pytree
 
 import jax_ppo
 import torch_ref
@@ -96,13 +97,17 @@ def params_to_jax(params: TorchParams) -> FlaxParams:
     return jax.tree.map(to_jax, rename_to_jax(params))
 
 
-def adam_to_torch(opt_state: Any) -> torch_ref.AdamState:
+def adam_to_torch(opt_state: Any, params: FlaxParams) -> torch_ref.AdamState:
     """Adam's count and moments, out of the state of an optax chain.
+
+    Args:
+        opt_state: JAX's.
+        params: Whose moments they are.
 
     Raises:
         WeightsError: The chain does not hold exactly one Adam.
     """
-    adam = adam_in(opt_state)
+    adam = adam_in(opt_state, params)
     moments = params_to_torch(adam.mu), params_to_torch(adam.nu)
     return torch_ref.AdamState(to_tensor(adam.count), *moments)
 
@@ -117,9 +122,8 @@ def adam_to_jax(state: torch_ref.AdamState, like: Any) -> Any:
     Raises:
         WeightsError: The chain does not hold exactly one Adam.
     """
-    replaced = adam_in(like)._replace(
-        count=to_jax(state.count), mu=params_to_jax(state.mu), nu=params_to_jax(state.nu)
-    )
+    moments = [ravel_pytree(params_to_jax(moment))[0] for moment in (state.mu, state.nu)]
+    replaced = _flat_adam_in(like)._replace(count=to_jax(state.count), mu=moments[0], nu=moments[1])
     return jax.tree.map(
         lambda part: replaced if isinstance(part, optax.ScaleByAdamState) else part,
         like,
@@ -181,8 +185,19 @@ def _convert_record(record: Any, package: Any, convert: Any) -> Any:
     return getattr(package, name)(**values)
 
 
-def adam_in(opt_state: Any) -> Any:
-    """The one Adam state in the state of an optax chain."""
+def adam_in(opt_state: Any, params: FlaxParams) -> Any:
+    """The one Adam state in the state of an optax chain, its moments as trees like `params`.
+
+    Raises:
+        WeightsError: The chain does not hold exactly one Adam.
+    """
+    adam = _flat_adam_in(opt_state)
+    _, unravel = ravel_pytree(params)
+    return adam._replace(mu=unravel(adam.mu), nu=unravel(adam.nu))
+
+
+def _flat_adam_in(opt_state: Any) -> Any:
+    """The one Adam state in the state of an optax chain, its moments as the vectors they are."""
     parts = jax.tree.leaves(opt_state, is_leaf=lambda p: isinstance(p, optax.ScaleByAdamState))
     adams = [part for part in parts if isinstance(part, optax.ScaleByAdamState)]
     if len(adams) != 1:

@@ -99,14 +99,14 @@ def rollout_step(
         network: The actor-critic.
 
     Returns:
-        The next state, the transition [num_envs, ...], and sums over the episodes that ended:
-        return, length and count.
+        The next state, the transition [num_envs, ...], and of each episode that ended its return
+        and length, with a count of 1; zeros where none did [num_envs].
     """
     obs_stats, return_stats = state.obs_stats, state.return_stats
     if obs_stats is not None:
         obs_stats = update_stats(obs_stats, state.obs)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
-    distribution, value = network.apply(params, obs)
+    distribution, _ = network.apply(params, obs)
     action = distribution.sample(noise)
     env_step = env.step(env_keys, state.env_state, env.actions.to_env(action))
     done = env_step.terminated | env_step.truncated
@@ -119,18 +119,15 @@ def rollout_step(
     transition = Transition(
         obs=obs,
         action=action,
-        distribution=distribution,
-        log_prob=distribution.log_prob(action),
-        value=value,
         reward=scale(return_stats, env_step.reward, config.normalization_clip),
         terminated=env_step.terminated,
         truncated=env_step.truncated,
         next_obs=normalize(obs_stats, env_step.next_obs, config.normalization_clip),
     )
     ended = {
-        "return": torch.sum(torch.where(done, episode_return, 0.0)),
-        "length": torch.sum(torch.where(done, episode_length, 0), dtype=torch.int32),
-        "count": torch.sum(done, dtype=torch.int32),
+        "return": torch.where(done, episode_return, 0.0),
+        "length": torch.where(done, episode_length, 0),
+        "count": done.to(torch.int32),
     }
     next_state = RolloutState(
         env_state=env_step.state,

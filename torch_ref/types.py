@@ -31,12 +31,6 @@ class Transition:
     action: torch.Tensor
     """Sampled action, before clipping to the bounds of the space [num_envs]
     (discrete) or [num_envs, action_dim]."""
-    distribution: Distribution
-    """Policy that the action was sampled from."""
-    log_prob: torch.Tensor
-    """Log-probability (discrete) or log-density (continuous) of `action` [num_envs]."""
-    value: torch.Tensor
-    """Critic's estimate V(s_t) [num_envs]."""
     reward: torch.Tensor
     """Reward of the step (scaled if the config says so) [num_envs]."""
     terminated: torch.Tensor

@@ -90,7 +90,7 @@ def oracle_steps(config: jax_ppo.PPOConfig, params: Any, gradients: Any) -> dict
 
 def jax_outcome(params: Any, opt_state: Any) -> dict[str, Any]:
     """Parameters and Adam's state, under PyTorch's names."""
-    adam = weights.adam_in(opt_state)
+    adam = weights.adam_in(opt_state, params)
     return {
         "params": weights.rename_to_torch(params),
         "mu": weights.rename_to_torch(adam.mu),

@@ -10,11 +10,13 @@ import pytest
 import scipy.stats
 
 from jax_ppo import (
+    Network,
     PPOConfig,
     Transition,
     collect_rollout,
     draw_randomness,
     init_rollout_state,
+    make_batch,
     make_env,
     make_network,
 )
@@ -35,6 +37,10 @@ class Replay(NamedTuple):
 class Played(NamedTuple):
     """Consecutive rollouts, and their replay."""
 
+    config: PPOConfig
+    network: Network
+    params: Any
+    noise: list[np.ndarray]
     states: list[Any]
     transitions: list[Transition]
     metrics: list[dict[str, jax.Array]]
@@ -61,7 +67,7 @@ def play(**changes: Any) -> Played:
     gym_step = jax.jit(jax.vmap(gym_env.step, in_axes=(0, 0, 0, None)))
 
     state = jax.jit(lambda key: init_rollout_state(key, config, env))(jax.random.key(1))
-    played = Played([state], [], [], [])
+    played = Played(config, network, params, [], [state], [], [], [])
     obs, env_state = state.obs, state.env_state
     for index in range(ROLLOUTS):
         draws = draw_randomness(jax.random.key(10 + index), config, env)
@@ -77,6 +83,7 @@ def play(**changes: Any) -> Played:
             )
             steps.append((before, info["final_observation"], reward, terminated, truncated))
         played.replays.append(Replay(*(np.stack(x) for x in zip(*steps, strict=True))))
+        played.noise.append(np.asarray(draws.noise))
         played.states.append(state)
         played.transitions.append(transitions)
         played.metrics.append(metrics)
@@ -105,7 +112,7 @@ def test_shapes(plain: Played, continuous: Played) -> None:
     assert one.obs.shape == one.next_obs.shape == (STEPS, ENVS, 4)
     assert one.action.shape == (STEPS, ENVS)
     assert one.action.dtype == jnp.int32
-    for array in (one.log_prob, one.value, one.reward, one.terminated, one.truncated):
+    for array in (one.reward, one.terminated, one.truncated):
         assert array.shape == (STEPS, ENVS)
     assert continuous.transitions[0].action.shape == (STEPS, ENVS, 1)
     assert plain.states[0].obs_stats is None
@@ -132,13 +139,19 @@ def test_the_second_rollout_goes_on_where_the_first_ended(plain: Played) -> None
     np.testing.assert_array_equal(plain.transitions[1].obs[0], plain.states[1].obs)
 
 
-def test_log_prob_and_value_are_those_of_the_acting_policy(plain: Played) -> None:
-    one = plain.transitions[0]
-    logits = np.asarray(one.distribution.logits, np.float64)  # type: ignore[union-attr]
-    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    taken = np.take_along_axis(probs, np.asarray(one.action)[..., None], -1)[..., 0]
-    np.testing.assert_allclose(np.exp(one.log_prob), taken, rtol=1e-6)
-    assert set(np.unique(one.action)) == {0, 1}
+def test_the_batch_judges_the_actions_by_the_policy_that_took_them(plain: Played) -> None:
+    """Gumbel's trick: the action is where logits + noise is largest, its probability softmax."""
+    for transitions, noise in zip(plain.transitions, plain.noise, strict=True):
+        batch = make_batch(plain.params, transitions, plain.config, plain.network)
+        policy, values = plain.network.apply(plain.params, batch.obs)
+        logits = np.asarray(policy.logits, np.float64)  # type: ignore[union-attr]
+        action = np.argmax(logits + noise.reshape(-1, 2), axis=-1)
+        np.testing.assert_array_equal(batch.action, action)
+        probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        taken = np.take_along_axis(probs, action[:, None], -1)[:, 0]
+        np.testing.assert_allclose(np.exp(batch.old_log_prob), taken, rtol=1e-6)
+        np.testing.assert_array_equal(batch.old_value, values)
+        assert set(np.unique(action)) == {0, 1}
 
 
 def finished_episodes(replays: list[Replay]) -> list[list[tuple[float, int]]]:
@@ -252,12 +265,14 @@ def test_actions_are_stored_unclipped_and_played_clipped(continuous: Played) -> 
     transitions, replay = continuous.transitions[0], continuous.replays[0]
     action = np.asarray(transitions.action, np.float64)
     assert np.mean(np.abs(action) > 1) > 0.5
-    distribution = transitions.distribution
-    mean = np.asarray(distribution.mean, np.float64)  # type: ignore[union-attr]
-    expected = scipy.stats.norm(mean, np.exp(1.5)).logpdf(action)[..., 0]
-    np.testing.assert_allclose(transitions.log_prob, expected, rtol=1e-5)
-    clipped = scipy.stats.norm(mean, np.exp(1.5)).logpdf(np.clip(action, -1, 1))[..., 0]
-    assert np.max(np.abs(transitions.log_prob - clipped)) > 0.1
+    batch = make_batch(continuous.params, transitions, continuous.config, continuous.network)
+    policy, _ = continuous.network.apply(continuous.params, batch.obs)
+    mean = np.asarray(policy.mean, np.float64)  # type: ignore[union-attr]
+    actions = action.reshape(-1, 1)
+    expected = scipy.stats.norm(mean, np.exp(1.5)).logpdf(actions)[:, 0]
+    np.testing.assert_allclose(batch.old_log_prob, expected, rtol=1e-5)
+    clipped = scipy.stats.norm(mean, np.exp(1.5)).logpdf(np.clip(actions, -1, 1))[:, 0]
+    assert np.max(np.abs(batch.old_log_prob - clipped)) > 0.1
     # Away from the goal the reward is -0.1 a^2 of the action that the environment was given.
     np.testing.assert_allclose(
         transitions.reward, -0.1 * np.clip(action[..., 0], -1, 1) ** 2, rtol=1e-5, atol=1e-7

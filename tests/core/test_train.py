@@ -234,7 +234,6 @@ def test_make_batch(tiny_pendulum: PPOConfig) -> None:
     )()
     batch = make_batch(state.params, transitions, config, network, spy)
     np.testing.assert_array_equal(captured["rewards"], transitions.reward)
-    np.testing.assert_array_equal(captured["values"], transitions.value)
     np.testing.assert_array_equal(captured["terminated"], transitions.terminated)
     np.testing.assert_array_equal(captured["truncated"], transitions.truncated)
     assert (captured["gamma"], captured["gae_lambda"]) == (0.7, 0.6)
@@ -242,16 +241,18 @@ def test_make_batch(tiny_pendulum: PPOConfig) -> None:
         index = 4 * t + e
         np.testing.assert_array_equal(batch.obs[index], transitions.obs[t, e])
         np.testing.assert_array_equal(batch.action[index], transitions.action[t, e])
-        np.testing.assert_array_equal(batch.old_log_prob[index], transitions.log_prob[t, e])
-        np.testing.assert_array_equal(batch.old_value[index], transitions.value[t, e])
+        policy, value = network.apply(state.params, transitions.obs[t, e][None])
+        log_prob = policy.log_prob(transitions.action[t, e][None])
+        np.testing.assert_allclose(batch.old_log_prob[index], log_prob[0], rtol=1e-5)
+        np.testing.assert_allclose(batch.old_value[index], value[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(captured["values"][t, e], batch.old_value[index])
         _, value = network.apply(state.params, transitions.next_obs[t, e][None])
         np.testing.assert_allclose(captured["next_values"][t, e], value[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(batch.returns, batch.advantages + batch.old_value, rtol=1e-6)
     assert batch.old_distribution is None
     with_kl = make_batch(state.params, transitions, config.replace(kl_coef=0.1), network)
-    np.testing.assert_array_equal(
-        with_kl.old_distribution.mean, transitions.distribution.mean.reshape(32, 1)
-    )
+    policy, _ = network.apply(state.params, batch.obs)
+    np.testing.assert_array_equal(with_kl.old_distribution.mean, policy.mean)
 
 
 # Under vmap

@@ -15,6 +15,7 @@ from torch_ref import (
     draw_randomness,
     from_gymnasium,
     init_rollout_state,
+    make_batch,
     make_network,
     train,
 )
@@ -209,8 +210,9 @@ def test_the_policy_is_credited_with_the_action_before_clipping(
         state, params, draws.noise, draws.env_keys, tiny_config, env, network
     )
     assert torch.any(torch.abs(transitions.action) > 0.1)
-    expected = transitions.distribution.log_prob(transitions.action)
-    assert torch.equal(transitions.log_prob, expected)
+    batch = make_batch(params, transitions, tiny_config, network)
+    policy, _ = network.apply(params, batch.obs)
+    assert torch.equal(batch.old_log_prob, policy.log_prob(batch.action))
     taken = np.array([made.taken for made in state.env_state.envs])
     np.testing.assert_array_equal(
         taken, torch.clamp(transitions.action, -0.1, 0.1).transpose(0, 1).numpy()

@@ -16,6 +16,7 @@ from torch_ref import (
     evaluate_policy,
     from_gymnasium,
     init_train_state,
+    make_batch,
     make_env,
     make_network,
     train,
@@ -106,8 +107,9 @@ def test_a_rollout_keeps_no_graph(tiny_config: PPOConfig, generator: torch.Gener
     _, transitions, _ = collect_rollout(
         state.rollout, params, draws.noise, draws.env_keys, tiny_config, env, network
     )
-    assert not transitions.value.requires_grad
-    assert not transitions.distribution.logits.requires_grad
+    batch = make_batch(params, transitions, tiny_config.replace(kl_coef=0.1), network)
+    assert not any(tensor.requires_grad for tensor in (batch.old_value, batch.old_log_prob))
+    assert not batch.old_distribution.logits.requires_grad
 
 
 def test_draws_have_the_shapes_of_one_train_step(
