@@ -24,6 +24,12 @@ test-slow: $(INSTALLED_DEV) ## run the tests that take minutes
 parity: $(INSTALLED_DEV) ## prove jax_ppo and torch_ref equal, and write the report
 	$(BIN)/python -m parity_tests --out parity_tests/results
 
+bench: $(INSTALLED_DEV) ## measure jax_ppo beside other implementations
+	test -d .peers/purejaxrl || $(BIN)/python -m benchmarks install purejaxrl
+	test -d .peers/rejax || $(BIN)/python -m benchmarks install rejax
+	test -d .peers/purejaxrl-source || git clone --quiet https://github.com/luchris429/purejaxrl .peers/purejaxrl-source
+	for what in throughput scaling compile memory threshold phases ceiling report; do $(BIN)/python -m benchmarks $$what || exit; done
+
 check: $(INSTALLED_DEV) ## lint, format check, type check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -47,4 +53,4 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP_INSTALL) '.[torch,dev]'
 	@touch $@
 
-.PHONY: help train test test-slow parity check format clean
+.PHONY: help train test test-slow parity bench check format clean

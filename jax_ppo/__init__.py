@@ -13,6 +13,7 @@ from jax_ppo.envs import (
     make_env,
 )
 from jax_ppo.evaluate import evaluate_policy
+from jax_ppo.execution import Execution, plan_execution
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
@@ -27,6 +28,7 @@ from jax_ppo.train import (
     init_train_state,
     make_batch,
     train,
+    train_agents,
     train_step,
     train_step_from_draws,
     train_updates,
@@ -61,6 +63,7 @@ __all__ = [
     "EnvStep",
     "Environment",
     "EpisodeResults",
+    "Execution",
     "Metrics",
     "Network",
     "PRESETS",
@@ -95,11 +98,13 @@ __all__ = [
     "make_optimizer",
     "normalize",
     "normalize_advantages",
+    "plan_execution",
     "ppo_loss",
     "preset",
     "scale",
     "scheduled",
     "train",
+    "train_agents",
     "train_step",
     "train_step_from_draws",
     "train_updates",

@@ -2,6 +2,9 @@
 
 `step` resets by itself: where an episode ended, it returns the first observation of the next one,
 and beside it the observation before the reset, which is what the critic must judge.
+
+gymnax is imported where it is used: it computes while it is imported, and from then on JAX's
+devices are settled, so whoever imports this package could no longer choose them.
 """
 
 import dataclasses
@@ -11,11 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnax.environments import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig, unknown_name
 from jax_ppo.threefry import unrolled
@@ -118,6 +119,8 @@ def make_env(config: PPOConfig) -> Environment:
         ConfigError: The id is unknown, the environment cannot be built, a parameter does not
             exist, or its observations or actions are of a kind that is not supported.
     """
+    import gymnax
+
     env_id = _import_module_of(config.env_id)
     if env_id not in gymnax.registered_envs:
         raise ConfigError(unknown_name("environment", env_id, gymnax.registered_envs))
@@ -198,6 +201,8 @@ def from_gymnax(env: Any, params: Any) -> Environment:
         ConfigError: Its observations are not one array, or its actions are neither discrete nor a
             box.
     """
+    from gymnax.environments import spaces
+
     obs_space = env.observation_space(params)
     obs, state = jax.eval_shape(env.reset_env, unrolled(jax.random.key(0)), params)
     if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
@@ -256,6 +261,8 @@ def _observation_encoder(space: Any, obs: Any) -> Callable[[jax.Array], jax.Arra
     Whole numbers from a Discrete space become one-hot vectors, a scalar becomes a vector of one
     entry, and everything becomes floating point.
     """
+    from gymnax.environments import spaces
+
     dtype = jnp.result_type(float)
     if isinstance(space, spaces.Discrete):
         return lambda raw: jax.nn.one_hot(raw, space.n, dtype=dtype)
@@ -266,6 +273,8 @@ def _observation_encoder(space: Any, obs: Any) -> Callable[[jax.Array], jax.Arra
 
 def _describe_actions(env: Any, params: Any) -> DiscreteActions | ContinuousActions:
     """The environment's action space in the two forms that the policy knows."""
+    from gymnax.environments import spaces
+
     space = env.action_space(params)
     if isinstance(space, spaces.Discrete):
         return DiscreteActions(int(space.n))

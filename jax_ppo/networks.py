@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jax_ppo.config import PPOConfig, check_image_size, is_convolutional
 from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
 from jax_ppo.envs import DiscreteActions, Environment
-from jax_ppo.products import dense_product
+from jax_ppo.products import convolution, dense_product
 from jax_ppo.types import Params
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish}
@@ -108,6 +109,7 @@ class ActorCritic(nn.Module):
             strides=self.config.conv_stride,
             padding="VALID",
             name=name,
+            conv_general_dilated=partial(_patches_by_kernel, stride=self.config.conv_stride),
             **self._layer_options(math.sqrt(2.0)),
         )
 
@@ -122,3 +124,10 @@ class ActorCritic(nn.Module):
 def _rows_by_columns(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
     """`dense_product` in the place that flax has for `jax.lax.dot_general`."""
     return dense_product(x, kernel)
+
+
+def _patches_by_kernel(
+    x: jax.Array, kernel: jax.Array, *_: Any, stride: int, **__: Any
+) -> jax.Array:
+    """`convolution` in the place that flax has for `jax.lax.conv_general_dilated`."""
+    return convolution(x, kernel, stride)

@@ -1,9 +1,11 @@
-"""The matrix product of a dense layer, with the form of its gradient chosen by backend.
+"""The products inside dense layers and convolutions, in the form that each backend is fast at.
 
-The gradient of a kernel is x^T g, summed over the batch. XLA's fast CPU kernels multiply rows by
-columns only, so that contraction over the first axis of both falls to slower code.
+XLA's fast CPU kernels multiply rows by columns. The gradient of a dense kernel, x^T g, contracts
+the first axis of both and falls to slower code; a convolution and its gradients fall to much slower
+code.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -50,3 +52,52 @@ def _product_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # Without the barrier XLA folds the transpose back into the product.
     transposed = jax.lax.optimization_barrier(x.T)
     return jax.lax.dot_general(transposed, kernel, (((0,), (0,)), ((), ())))
+
+
+def convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Every patch of the images times the kernel, without padding.
+
+    A CPU cuts the patches out and multiplies them like rows of a dense layer. One update of PPO on
+    Breakout-MinAtar (64 x 128, 8 minibatches, 16 channels) takes 4 s with XLA's own convolution on
+    four cores of an AMD EPYC (Zen 5), jax 0.10.2; the table in the benchmarks has the figure for
+    this one.
+
+    Args:
+        x: Images [batch_size, height, width, channels].
+        kernel: [kernel_height, kernel_width, channels, num_outputs].
+        stride: Distance between patches, along both axes.
+
+    Returns:
+        [batch_size, new_height, new_width, num_outputs].
+    """
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(_convolution_on_cpu, stride=stride),
+        default=partial(_plain_convolution, stride=stride),
+    )
+
+
+def _convolution_on_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The convolution as a product of patches [batch_size * new_height * new_width, ...]."""
+    kernel_height, kernel_width, _, num_outputs = kernel.shape
+    rows = range((x.shape[1] - kernel_height) // stride + 1)
+    columns = range((x.shape[2] - kernel_width) // stride + 1)
+    shifted = [
+        x[:, i : i + stride * len(rows) : stride, j : j + stride * len(columns) : stride]
+        for i in range(kernel_height)
+        for j in range(kernel_width)
+    ]
+    patches = jnp.concatenate([s[:, : len(rows), : len(columns)] for s in shifted], axis=-1)
+    products = dense_product(
+        patches.reshape(-1, patches.shape[-1]), kernel.reshape(-1, num_outputs)
+    )
+    return products.reshape(*patches.shape[:-1], num_outputs)
+
+
+def _plain_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The convolution as XLA has it."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "VALID", dimension_numbers=layout
+    )

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jax_ppo.collectives import sum_over_devices
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import Environment
 from jax_ppo.networks import Network
@@ -38,6 +39,7 @@ def collect_rollout(
     config: PPOConfig,
     env: Environment,
     network: Network,
+    axis_name: str | None = None,
 ) -> tuple[RolloutState, Transition, Metrics]:
     """Step every environment num_steps times with the current policy.
 
@@ -52,6 +54,7 @@ def collect_rollout(
         config: Gives gamma and the normalization.
         env: The environments.
         network: The actor-critic.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
         The state to go on from, the transitions [num_steps, num_envs, ...], and statistics of the
@@ -61,13 +64,17 @@ def collect_rollout(
 
     def step(carry: tuple[RolloutState, Metrics], draws: tuple[jax.Array, jax.Array]) -> tuple:
         state, episodes = carry
-        state, transition, ended = rollout_step(state, params, *draws, config, env, network)
+        state, transition, ended = rollout_step(
+            state, params, *draws, config, env, network, axis_name
+        )
         return (state, jax.tree.map(jnp.add, episodes, ended)), transition
 
-    zeros = jnp.zeros(config.num_envs, jnp.int32)
-    sums = {"return": jnp.zeros(config.num_envs), "length": zeros, "count": zeros}
+    num_envs = env_keys.shape[1]
+    zeros = jnp.zeros(num_envs, jnp.int32)
+    sums = {"return": jnp.zeros(num_envs), "length": zeros, "count": zeros}
     (state, sums), transitions = jax.lax.scan(step, (state, sums), (noise, env_keys))
     totals = {name: jnp.sum(per_env, dtype=per_env.dtype) for name, per_env in sums.items()}
+    totals = sum_over_devices(totals, axis_name)
     count = jnp.asarray(totals["count"], float)
     metrics = {
         "episode_return": jnp.where(count > 0, totals["return"] / count, jnp.nan),
@@ -85,6 +92,7 @@ def rollout_step(
     config: PPOConfig,
     env: Environment,
     network: Network,
+    axis_name: str | None = None,
 ) -> tuple[RolloutState, Transition, Metrics]:
     """One step of every environment.
 
@@ -96,6 +104,7 @@ def rollout_step(
         config: Gives gamma and the normalization.
         env: The environments.
         network: The actor-critic.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
         The next state, the transition [num_envs, ...], and of each episode that ended its return
@@ -103,7 +112,7 @@ def rollout_step(
     """
     obs_stats, return_stats = state.obs_stats, state.return_stats
     if obs_stats is not None:
-        obs_stats = update_stats(obs_stats, state.obs)
+        obs_stats = update_stats(obs_stats, state.obs, axis_name)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
     distribution, _ = network.apply(params, obs)
     action = distribution.sample(noise)
@@ -112,7 +121,7 @@ def rollout_step(
 
     discounted_return = config.gamma * state.discounted_return + env_step.reward
     if return_stats is not None:
-        return_stats = update_stats(return_stats, discounted_return)
+        return_stats = update_stats(return_stats, discounted_return, axis_name)
     episode_return = state.episode_return + env_step.reward
     episode_length = state.episode_length + 1
     transition = Transition(

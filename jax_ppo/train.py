@@ -3,15 +3,26 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jax_ppo.advantages import compute_gae
+from jax_ppo.collectives import gather_shares, mean_over_devices, own_share
 from jax_ppo.config import PPOConfig
 from jax_ppo.diagnostics import explained_variance
 from jax_ppo.distributions import draw_noise
 from jax_ppo.envs import DiscreteActions, Environment, make_env
+from jax_ppo.execution import (
+    ONE_DEVICE,
+    SEEDS,
+    Execution,
+    check_execution,
+    for_each_agent,
+    state_specs,
+)
 from jax_ppo.losses import ppo_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.permutations import draw_permutations
@@ -65,12 +76,61 @@ def train(
     return jax.lax.scan(step, state, length=config.num_updates)
 
 
+def train_agents(
+    keys: jax.Array,
+    config: PPOConfig,
+    components: Components = DEFAULT_COMPONENTS,
+    execution: Execution = ONE_DEVICE,
+) -> tuple[TrainState, Metrics]:
+    """Train several agents from scratch, on one device or on many.
+
+    Args:
+        keys: A random key for each agent [num_seeds].
+        config: What to train; a coefficient that is an array [num_seeds] has an entry per agent.
+        components: Functions to use in place of the usual ones; static.
+        execution: How the agents are laid out on devices, as by `plan_execution`; static.
+
+    Returns:
+        The states after the last update [num_seeds, ...], and metrics [num_updates, num_seeds].
+
+    Raises:
+        ConfigError: The environment or the network cannot be built as the config says, or there
+            are not the devices that `execution` asks for.
+    """
+    states = init_train_states(keys, config, components, execution)
+    num_updates = config.num_updates
+    return train_updates(states, config, num_updates, num_updates, components, execution)
+
+
+def init_train_states(
+    keys: jax.Array,
+    config: PPOConfig,
+    components: Components = DEFAULT_COMPONENTS,
+    execution: Execution = ONE_DEVICE,
+) -> TrainState:
+    """The states of several agents before their first update.
+
+    Args:
+        keys: A random key for each agent [num_seeds].
+        config: What to train; a coefficient that is an array [num_seeds] has an entry per agent.
+        components: Functions to use in place of the usual ones.
+        execution: How the agents are laid out on devices.
+
+    Returns:
+        Every leaf [num_seeds, ...].
+    """
+    check_execution(execution, config)
+    initialize = partial(init_train_state, components=components)
+    return for_each_agent(initialize, execution)(keys, config)
+
+
 def train_updates(
     states: TrainState,
     config: PPOConfig,
     num_updates: jax.Array | int,
     capacity: int,
     components: Components = DEFAULT_COMPONENTS,
+    execution: Execution = ONE_DEVICE,
 ) -> tuple[TrainState, Metrics]:
     """Some more updates of several agents; the piece that an outer loop repeats.
 
@@ -79,27 +139,51 @@ def train_updates(
 
     Args:
         states: The agents, every leaf [num_seeds, ...].
-        config: What to train.
+        config: What to train; a coefficient that is an array [num_seeds] has an entry per agent.
         num_updates: Updates to do now, at most `capacity`.
         capacity: Rows of metrics to make room for.
         components: Functions to use in place of the usual ones.
+        execution: How the agents are laid out on devices.
 
     Returns:
         The states after the updates, and metrics [capacity, num_seeds]; rows from num_updates on
         are zero.
-    """
 
-    def step(states: TrainState) -> tuple[TrainState, Metrics]:
-        return jax.vmap(lambda state: train_step(state, config, components))(states)
+    Raises:
+        ConfigError: `execution` asks for more devices than there are, or for equal shares of what
+            cannot be divided.
+    """
+    check_execution(execution, config)
+    train_one = partial(
+        _train_some,
+        capacity=capacity,
+        components=components,
+        axis_name=execution.env_axis,
+    )
+    specs = state_specs()
+    train_all = for_each_agent(train_one, execution, specs, (specs, PartitionSpec(SEEDS)))
+    states, metrics = train_all(states, config, jnp.asarray(num_updates))
+    return states, jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1), metrics)
+
+
+def _train_some(
+    state: TrainState,
+    config: PPOConfig,
+    num_updates: jax.Array,
+    capacity: int,
+    components: Components,
+    axis_name: str | None,
+) -> tuple[TrainState, Metrics]:
+    """Some more updates of one agent, and their metrics [capacity]."""
 
     def body(row: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-        states, rows = carry
-        states, metrics = step(states)
-        return states, jax.tree.map(lambda all_, new: all_.at[row].set(new), rows, metrics)
+        state, rows = carry
+        state, metrics = train_step(state, config, components, axis_name)
+        return state, jax.tree.map(lambda all_, new: all_.at[row].set(new), rows, metrics)
 
-    _, shapes = jax.eval_shape(step, states)
+    _, shapes = jax.eval_shape(lambda: train_step(state, config, components, axis_name))
     rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
-    return jax.lax.fori_loop(0, num_updates, body, (states, rows))
+    return jax.lax.fori_loop(0, num_updates, body, (state, rows))
 
 
 def config_axes(config: PPOConfig) -> PPOConfig:
@@ -139,7 +223,10 @@ def init_train_state(
 
 
 def train_step(
-    state: TrainState, config: PPOConfig, components: Components = DEFAULT_COMPONENTS
+    state: TrainState,
+    config: PPOConfig,
+    components: Components = DEFAULT_COMPONENTS,
+    axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update, with fresh random draws.
 
@@ -147,30 +234,40 @@ def train_step(
         state: Where the last train step ended.
         config: What to train.
         components: Functions to use in place of the usual ones.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
         The next state and the metrics of this update, each a scalar.
     """
     env = components.make_env(config)
     key, draw_key = jax.random.split(state.key)
-    draws = draw_randomness(draw_key, config, env)
-    return train_step_from_draws(dataclasses.replace(state, key=key), draws, config, components)
+    draws = draw_randomness(draw_key, config, env, axis_name)
+    state = dataclasses.replace(state, key=key)
+    return train_step_from_draws(state, draws, config, components, axis_name)
 
 
-def draw_randomness(key: jax.Array, config: PPOConfig, env: Environment) -> RandomDraws:
+def draw_randomness(
+    key: jax.Array, config: PPOConfig, env: Environment, axis_name: str | None = None
+) -> RandomDraws:
     """All random numbers of one train step.
+
+    Each environment has a key of its own, so that its numbers do not depend on which device it is
+    on.
 
     Args:
         key: Random key.
         config: Gives num_steps, num_envs, update_epochs and the batch size.
         env: Gives the kind of actions.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
     """
     noise_key, env_key, permutation_key = jax.random.split(key, 3)
-    steps = (config.num_steps, config.num_envs)
+    noise_keys = own_share(jax.random.split(noise_key, config.num_envs), axis_name)
+    env_keys = own_share(jax.random.split(env_key, config.num_envs), axis_name)
     discrete = isinstance(env.actions, DiscreteActions)
+    draw = partial(draw_noise, shape=(config.num_steps, env.actions.noise_dim), discrete=discrete)
     return RandomDraws(
-        noise=draw_noise(noise_key, (*steps, env.actions.noise_dim), discrete=discrete),
-        env_keys=jax.random.split(env_key, steps),
+        noise=jax.vmap(draw, out_axes=1)(noise_keys),
+        env_keys=jax.vmap(partial(jax.random.split, num=config.num_steps), out_axes=1)(env_keys),
         permutations=draw_permutations(permutation_key, config.update_epochs, config.batch_size),
     )
 
@@ -180,6 +277,7 @@ def train_step_from_draws(
     draws: RandomDraws,
     config: PPOConfig,
     components: Components = DEFAULT_COMPONENTS,
+    axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update with the random numbers given: a deterministic function.
 
@@ -188,6 +286,7 @@ def train_step_from_draws(
         draws: The random numbers to use.
         config: What to train.
         components: Functions to use in place of the usual ones.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
         The next state and the metrics of this update, each a scalar.
@@ -203,9 +302,18 @@ def train_step_from_draws(
     )
     with jax.default_matmul_precision(config.matmul_precision):
         rollout, transitions, episodes = collect_rollout(
-            state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
+            state.rollout,
+            state.params,
+            draws.noise,
+            draws.env_keys,
+            config,
+            env,
+            network,
+            axis_name,
         )
-        batch = make_batch(state.params, transitions, config, network, components.advantage_fn)
+        batch = make_batch(
+            state.params, transitions, config, network, components.advantage_fn, axis_name
+        )
         params, opt_state, update_metrics = update_policy(
             state.params,
             state.opt_state,
@@ -215,6 +323,7 @@ def train_step_from_draws(
             network,
             coefficients,
             components.loss_fn,
+            axis_name,
         )
         kl_coef, kl_metrics = _next_kl_coef(state.kl_coef, params, batch, config, network)
     metrics = {
@@ -224,7 +333,7 @@ def train_step_from_draws(
         "explained_variance": explained_variance(batch.old_value, batch.returns),
         "advantage_std": jnp.std(batch.advantages),
         "value_mean": jnp.mean(batch.old_value),
-        "reward_mean": jnp.mean(transitions.reward),
+        "reward_mean": mean_over_devices(jnp.mean(transitions.reward), axis_name),
         "param_norm": global_norm(params),
         "learning_rate": jnp.asarray(coefficients.learning_rate, float),
         "clip_eps": jnp.asarray(coefficients.clip_eps, float),
@@ -239,6 +348,7 @@ def make_batch(
     config: PPOConfig,
     network: Network,
     advantage_fn: Callable[..., tuple[jax.Array, jax.Array]] = compute_gae,
+    axis_name: str | None = None,
 ) -> Batch:
     """Judge a rollout with the parameters that collected it, and flatten it into samples.
 
@@ -251,10 +361,12 @@ def make_batch(
         config: Gives gamma and gae_lambda.
         network: Gives the values, and the policy that the actions were sampled from.
         advantage_fn: The estimator, as `compute_gae`.
+        axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
-        The samples [num_steps * num_envs, ...], time the slower index.
+        The samples of all devices [num_steps * num_envs, ...], time the slower index.
     """
+    num_steps = transitions.reward.shape[0]
     samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), transitions)
     distribution, values = network.apply(params, samples.obs)
     _, next_values = network.apply(params, samples.next_obs)
@@ -267,7 +379,7 @@ def make_batch(
         config.gamma,
         config.gae_lambda,
     )
-    return Batch(
+    batch = Batch(
         obs=samples.obs,
         action=samples.action,
         old_distribution=None if config.kl_coef is None else distribution,
@@ -276,6 +388,9 @@ def make_batch(
         advantages=advantages.reshape(-1),
         returns=returns.reshape(-1),
     )
+    by_step = jax.tree.map(lambda leaf: leaf.reshape(num_steps, -1, *leaf.shape[1:]), batch)
+    whole = gather_shares(by_step, axis_name, axis=1)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
 
 
 def _at_update(config: PPOConfig, name: str, update: jax.Array) -> jax.Array | float:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_ppo.advantages import normalize_advantages
+from jax_ppo.collectives import mean_over_devices, own_share
 from jax_ppo.config import PPOConfig
 from jax_ppo.losses import ppo_loss
 from jax_ppo.networks import Network
@@ -77,6 +78,7 @@ def gradient_step(
     network: Network,
     coefficients: UpdateCoefficients,
     loss_fn: LossFn = ppo_loss,
+    axis_name: str | None = None,
 ) -> tuple[Learner, Metrics]:
     """One step of the optimizer on one minibatch, unless the KL stop has fired.
 
@@ -85,25 +87,26 @@ def gradient_step(
 
     Args:
         learner: Parameters, optimizer state and whether the stop has fired.
-        batch: The minibatch; advantages are normalized here if the config says "minibatch".
+        batch: The minibatch, or this device's share of it; advantages are used as they are.
         config: The coefficients that stay constant.
         network: The actor-critic.
         coefficients: The ones that do not.
         loss_fn: The loss, as `ppo_loss`.
+        axis_name: Mesh axis that the minibatch is spread over, inside `jax.shard_map`.
 
     Returns:
         The learner after the step, and the loss's metrics with grad_norm (before clipping) and
         `taken`: 1 where the step was taken, else 0.
     """
-    if config.advantage_normalization == "minibatch":
-        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
 
     def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
         distribution, values = network.apply(params, batch.obs)
         _, clip_eps, kl_coef = coefficients
         return loss_fn(distribution, values, batch, config, clip_eps, kl_coef)
 
-    gradient, metrics = jax.grad(loss_of, has_aux=True)(learner.params)
+    gradient, metrics = mean_over_devices(
+        jax.grad(loss_of, has_aux=True)(learner.params), axis_name
+    )
     optimizer = make_optimizer(config, coefficients.learning_rate)
     steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
     after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
@@ -125,6 +128,7 @@ def update_policy(
     network: Network,
     coefficients: UpdateCoefficients,
     loss_fn: LossFn = ppo_loss,
+    axis_name: str | None = None,
 ) -> tuple[Params, Any, Metrics]:
     """update_epochs passes over the batch, each in num_minibatches shuffled parts.
 
@@ -137,6 +141,7 @@ def update_policy(
         network: The actor-critic.
         coefficients: Learning rate, clip_eps and kl_coef of this update.
         loss_fn: The loss, as `ppo_loss`.
+        axis_name: Mesh axis over which every minibatch is spread, inside `jax.shard_map`.
 
     Returns:
         New parameters, new optimizer state, and the metrics: each of the loss's averaged over the
@@ -144,17 +149,18 @@ def update_policy(
         likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
         included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
-    if config.advantage_normalization == "batch":
-        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
-    num_gradient_steps = config.update_epochs * config.num_minibatches
-    minibatches = permutations.reshape(num_gradient_steps, config.minibatch_size)
+    indices = permutations.reshape(-1, config.minibatch_size)
+    advantages = arrange_advantages(batch.advantages, indices, config.advantage_normalization)
 
-    def step(learner: Learner, indices: jax.Array) -> tuple[Learner, Metrics]:
-        minibatch = jax.tree.map(lambda leaf: leaf[indices], batch)
-        return gradient_step(learner, minibatch, config, network, coefficients, loss_fn)
+    def step(learner: Learner, minibatch: tuple[jax.Array, ...]) -> tuple[Learner, Metrics]:
+        rows, advantages = minibatch
+        samples = jax.tree.map(lambda leaf: leaf[rows], batch)
+        samples = dataclasses.replace(samples, advantages=advantages)
+        return gradient_step(learner, samples, config, network, coefficients, loss_fn, axis_name)
 
+    minibatches = [own_share(array, axis_name, axis=1) for array in (indices, advantages)]
     learner = Learner(params, opt_state, jnp.zeros((), bool))
-    learner, metrics = jax.lax.scan(step, learner, minibatches)
+    learner, metrics = jax.lax.scan(step, learner, tuple(minibatches))
     taken = metrics.pop("taken")
     counted = taken.at[0].set(1.0) > 0
     averages = {name: jnp.mean(value, where=counted) for name, value in metrics.items()}
@@ -164,3 +170,22 @@ def update_policy(
     averages["kl_stop"] = learner.stopped.astype(taken.dtype)
     averages["gradient_steps"] = jnp.sum(taken)
     return learner.params, learner.opt_state, averages
+
+
+def arrange_advantages(
+    advantages: jax.Array, minibatches: jax.Array, normalization: str
+) -> jax.Array:
+    """The advantages of every minibatch, normalized as the config says.
+
+    Args:
+        advantages: Of every sample [batch_size].
+        minibatches: Samples of each minibatch [num_gradient_steps, minibatch_size].
+        normalization: advantage_normalization of the config.
+
+    Returns:
+        [num_gradient_steps, minibatch_size].
+    """
+    if normalization == "batch":
+        advantages = normalize_advantages(advantages)
+    arranged = advantages[minibatches]
+    return jax.vmap(normalize_advantages)(arranged) if normalization == "minibatch" else arranged

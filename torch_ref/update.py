@@ -175,7 +175,7 @@ def gradient_step(
 
     Args:
         learner: Parameters, optimizer state and whether the stop has fired.
-        batch: The minibatch; advantages are normalized here if the config says "minibatch".
+        batch: The minibatch; advantages are used as they are.
         config: The coefficients that stay constant.
         network: The actor-critic.
         coefficients: The ones that do not.
@@ -185,8 +185,6 @@ def gradient_step(
         The learner after the step, and the loss's metrics with grad_norm (before clipping) and
         `taken`: 1 where the step was taken, else 0.
     """
-    if config.advantage_normalization == "minibatch":
-        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
     gradient, metrics = loss_gradient(learner.params, batch, config, network, coefficients, loss_fn)
     stopped = learner.stopped
     if config.target_kl is not None:
@@ -259,12 +257,13 @@ def update_policy(
         likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
         included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
-    if config.advantage_normalization == "batch":
-        batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
+    indices = permutations.reshape(-1, config.minibatch_size)
+    arranged = arrange_advantages(batch.advantages, indices, config.advantage_normalization)
     learner = Learner(params, opt_state, torch.zeros((), dtype=torch.bool))
     history = []
-    for indices in permutations.reshape(-1, config.minibatch_size):
-        minibatch = map_tensors(lambda leaf, rows=indices: leaf[rows], batch)
+    for rows, advantages in zip(indices, arranged, strict=True):
+        minibatch = map_tensors(lambda leaf, rows=rows: leaf[rows], batch)
+        minibatch = dataclasses.replace(minibatch, advantages=advantages)
         learner, metrics = gradient_step(learner, minibatch, config, network, coefficients, loss_fn)
         history.append(metrics)
         if learner.stopped:
@@ -277,6 +276,27 @@ def update_policy(
     averages["kl_stop"] = learner.stopped.to(num_taken.dtype)
     averages["gradient_steps"] = num_taken
     return learner.params, learner.opt_state, averages
+
+
+def arrange_advantages(
+    advantages: torch.Tensor, minibatches: torch.Tensor, normalization: str
+) -> torch.Tensor:
+    """The advantages of every minibatch, normalized as the config says.
+
+    Args:
+        advantages: Of every sample [batch_size].
+        minibatches: Samples of each minibatch [num_gradient_steps, minibatch_size].
+        normalization: advantage_normalization of the config.
+
+    Returns:
+        [num_gradient_steps, minibatch_size].
+    """
+    if normalization == "batch":
+        advantages = normalize_advantages(advantages)
+    arranged = advantages[minibatches]
+    if normalization == "minibatch":
+        arranged = torch.stack([normalize_advantages(minibatch) for minibatch in arranged])
+    return arranged
 
 
 def _average(history: list[Metrics]) -> Metrics:

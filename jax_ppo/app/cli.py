@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import gymnax
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
@@ -22,9 +21,11 @@ from jax_ppo.app.commands import (
     run_program,
     train_command,
 )
+from jax_ppo.app.devices import is_leader, keep_compiled_programs, set_up_devices
 from jax_ppo.app.evaluation import evaluate_agents, load_agents
 from jax_ppo.app.options import parse_options
-from jax_ppo.app.training import train_run
+from jax_ppo.app.runs import RunSettings, open_run
+from jax_ppo.app.training import follow_run, train_run
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import NEEDS_DOWNLOAD, DiscreteActions, make_env
 from jax_ppo.networks import make_network
@@ -69,11 +70,19 @@ def resume_command(words: list[str], console: Console) -> None:
     """jax-ppo resume."""
     options = parse_options(ResumeOptions, "jax-ppo resume", words)
     check_episodes(options.eval_episodes)
-    finish_run(SIDE, open_own_run(SIDE, options.run), console, options.eval_episodes)
+    run = open_run(options.run)
+    set_up(run.config, run.settings)
+    run = open_own_run(SIDE, options.run)
+    if is_leader():
+        finish_run(SIDE, run, console, options.eval_episodes)
+    else:
+        follow_run(run)
 
 
 def envs_command(words: list[str], console: Console) -> None:
     """jax-ppo envs."""
+    import gymnax
+
     parse_options(EnvsOptions, "jax-ppo envs", words)
     table = Table()
     table.add_column("environment", no_wrap=True, min_width=max(map(len, gymnax.registered_envs)))
@@ -96,12 +105,27 @@ def describe_env(env_id: str) -> tuple[str, str, str]:
     return " x ".join(map(str, env.obs_shape)), actions, str(env.max_episode_steps or "none")
 
 
+def set_up(config: PPOConfig, settings: RunSettings) -> None:
+    """Settle devices, cluster and cache before anything is computed."""
+    keep_compiled_programs()
+    set_up_devices(config, settings)
+
+
 def check_buildable(config: PPOConfig) -> None:
     """Raise ConfigError if the environment or the network cannot be built."""
     make_network(config, make_env(config))
 
 
-SIDE = Side("jax-ppo", "jax", check_buildable, train_run, load_agents, evaluate_agents)
+SIDE = Side(
+    "jax-ppo",
+    "jax",
+    set_up,
+    check_buildable,
+    train_run,
+    follow_run,
+    load_agents,
+    evaluate_agents,
+)
 
 COMMANDS: dict[str, Command] = {
     "train": partial(train_command, SIDE),

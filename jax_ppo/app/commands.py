@@ -13,6 +13,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from jax_ppo import __version__
+from jax_ppo.app.devices import is_leader
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.export import export_run
 from jax_ppo.app.options import UsageError, parse_options
@@ -40,10 +41,14 @@ class Side(NamedTuple):
     """Name of the program."""
     framework: str
     """jax or torch."""
+    set_up: Callable[[PPOConfig, RunSettings], None]
+    """Settles what has to be settled before anything is computed."""
     check: Callable[[PPOConfig], None]
     """Raises ConfigError if the environment or the network cannot be built."""
     train_run: Callable[[Run, Display], Any]
     """Trains the agents of a run to the end."""
+    follow_run: Callable[[Run], None] | None
+    """Trains along with the process that leads, where several can train one run together."""
     load_agents: Callable[[Run], tuple[Any, int, list[str]]]
     """Reads (agents, updates done, damaged checkpoints) from a run."""
     evaluate_agents: Callable[[Any, PPOConfig, int, bool, int], Any]
@@ -149,8 +154,12 @@ def train_command(side: Side, words: list[str], console: Console) -> None:
     env_id, words = split_env_id(words)
     command = f"{side.program} train [ENV_ID]"
     options = parse_options(TrainOptions, command, words, TrainOptions(preset(env_id)))
-    side.check(options.config)
     check_episodes(options.eval_episodes)
+    side.set_up(options.config, options.settings)
+    side.check(options.config)
+    if side.follow_run is not None and not is_leader():
+        side.follow_run(Run(Path(), options.config, options.settings))
+        return
     run = create_run(options.run_dir, options.config, options.settings, side.framework)
     finish_run(side, run, console, options.eval_episodes)
 

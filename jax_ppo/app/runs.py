@@ -42,12 +42,16 @@ class RunSettings:
     """Time between two checkpoints; 0: after every piece of training."""
     keep_checkpoints: int = 3
     """How many checkpoints to keep, newest first."""
+    devices: int | None = None
+    """Devices to train on, at most, in each process; each core of a CPU is one. None: all."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for settings that make no sense."""
         for name, minimum in (("seed", 0), ("num_seeds", 1), ("keep_checkpoints", 1)):
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
+        if self.devices is not None and self.devices < 1:
+            raise ConfigError(f"devices must be at least 1, got {self.devices}")
         if self.seed + self.num_seeds > MAX_SEED:
             raise ConfigError(f"seeds must be below {MAX_SEED}, got {self.seeds[-1]}")
         if not self.checkpoint_seconds >= 0:

@@ -1,17 +1,21 @@
 """Training the agents of a run with JAX."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
+from jax_ppo.app.devices import agree, plan_run, share_with_all
 from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, record_start
 from jax_ppo.config import PPOConfig
-from jax_ppo.train import init_train_state, train_updates
+from jax_ppo.execution import Execution
+from jax_ppo.train import init_train_states, train_updates
 from jax_ppo.types import Metrics, TrainState
 
 
@@ -44,7 +48,27 @@ def train_run(run: Run, display: Display) -> TrainState:
     else:
         states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(run)))
     record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
-    return drive(run, states, update, display, partial(_advance, config=run.config), to_arrays)
+    execution = plan_run(run.config, run.settings)
+    advance = partial(_advance, config=run.config, execution=execution)
+    if jax.process_count() == 1:
+        return drive(run, states, update, display, advance, to_arrays)
+    states = share_with_all(states, execution.mesh())
+    try:
+        return drive(run, states, update, display, partial(_lead, advance), to_arrays)
+    finally:
+        agree(0)
+
+
+def follow_run(run: Run) -> None:
+    """Train the agents of a run as one of the processes of a cluster that do not lead.
+
+    Args:
+        run: What is trained; its folder is not touched.
+    """
+    execution = plan_run(run.config, run.settings)
+    states = share_with_all(initial_states(run), execution.mesh())
+    while count := agree():
+        states, _ = _advance(states, count, run.config, execution)
 
 
 def initial_states(run: Run) -> TrainState:
@@ -53,9 +77,25 @@ def initial_states(run: Run) -> TrainState:
     return _init_train_states(keys, run.config)
 
 
-_init_train_states = jax.jit(jax.vmap(init_train_state, in_axes=(0, None)))
+@jax.jit
+def _init_train_states(keys: jax.Array, config: PPOConfig) -> TrainState:
+    return init_train_states(keys, config, execution=Execution("map"))
 
 
-@partial(jax.jit, donate_argnums=0)
-def _advance(states: TrainState, num_updates: int, config: PPOConfig) -> tuple[TrainState, Metrics]:
-    return train_updates(states, config, num_updates, CAPACITY)
+def _lead(
+    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]], states: TrainState, count: int
+) -> tuple[TrainState, Metrics]:
+    """Advance together with the processes that follow."""
+    return advance(states, agree(count))
+
+
+@partial(jax.jit, donate_argnums=0, static_argnames="execution")
+def _advance(
+    states: TrainState, num_updates: int, config: PPOConfig, execution: Execution
+) -> tuple[TrainState, Metrics]:
+    results = train_updates(states, config, num_updates, CAPACITY, execution=execution)
+    if jax.process_count() == 1:
+        return results
+    # The leader writes what all have computed, so it has to hold all of it.
+    everywhere = NamedSharding(execution.mesh(), PartitionSpec())
+    return jax.lax.with_sharding_constraint(results, everywhere)

@@ -11,7 +11,8 @@ from jax_ppo.app.commands import (
     run_program,
     train_command,
 )
-from jax_ppo.config import PPOConfig
+from jax_ppo.app.runs import RunSettings
+from jax_ppo.config import ConfigError, PPOConfig
 from torch_ref.app.evaluation import evaluate_agents, load_agents
 from torch_ref.app.training import train_run
 from torch_ref.envs import make_env
@@ -40,7 +41,22 @@ def check_buildable(config: PPOConfig) -> None:
     make_network(config, make_env(config))
 
 
-SIDE = Side("torch-ref", "torch", check_buildable, train_run, load_agents, evaluate_agents)
+def check_devices(config: PPOConfig, settings: RunSettings) -> None:
+    """Raise ConfigError if the settings ask for several devices."""
+    if settings.devices is not None and settings.devices > 1:
+        raise ConfigError("torch-ref trains on one core; only jax-ppo uses several --devices")
+
+
+SIDE = Side(
+    "torch-ref",
+    "torch",
+    check_devices,
+    check_buildable,
+    train_run,
+    None,
+    load_agents,
+    evaluate_agents,
+)
 
 COMMANDS: dict[str, Command] = {
     "train": partial(train_command, SIDE),

@@ -1,0 +1,1 @@
+"""Scripts with_NAME.py, one per implementation, each run by that implementation's own Python."""

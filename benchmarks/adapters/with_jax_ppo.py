@@ -1,0 +1,37 @@
+"""Adapter of jax_ppo: trainings under one jit, laid out on devices as `jax-ppo train` does."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jitted
+import protocol
+from ours import config_of
+
+from jax_ppo import PPOConfig, train_agents
+from jax_ppo.app.devices import plan_run, set_up_devices
+from jax_ppo.app.runs import RunSettings
+
+
+def program_of(work: Any) -> jitted.Program:
+    """The training that a work describes."""
+    settings = RunSettings(num_seeds=work.num_seeds)
+    set_up_devices(config_of(work), settings)
+    training = partial(train_agents, execution=plan_run(config_of(work), settings))
+    return jitted.Program(training, partial(arguments, work), episode_returns)
+
+
+def arguments(work: Any, seed: int) -> tuple[jax.Array, PPOConfig]:
+    """Keys and config."""
+    return jax.random.split(jax.random.key(seed), work.num_seeds), config_of(work)
+
+
+def episode_returns(outcome: Any) -> jax.Array:
+    """Mean return of the episodes that ended in each update [num_seeds, num_updates]."""
+    _, metrics = outcome
+    return metrics["episode_return"].T
+
+
+if __name__ == "__main__":
+    task = protocol.begin()
+    jitted.serve(task, program_of(task.work), ("flax", "optax", "gymnax"))

@@ -1,0 +1,92 @@
+"""Agents on one device and on many: the same agents."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jax_ppo import ConfigError, Execution, PPOConfig, plan_execution, train_agents
+
+WIDE = PPOConfig(num_envs=512, num_steps=128, num_minibatches=8, total_steps=10**6)
+NARROW = PPOConfig(num_envs=4, num_steps=128, num_minibatches=4)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, dict[str, np.ndarray]]:
+    """What `tests.core.spread` prints."""
+    command = [sys.executable, "-m", "tests.core.spread"]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    results: dict[str, dict[str, Any]] = json.loads(process.stdout)
+    return {
+        kind: {name: np.array(vector) for name, vector in by_name.items()}
+        for kind, by_name in results.items()
+    }
+
+
+@pytest.mark.parametrize("layout", ["1 x 2", "1 x 4", "1 x 8"])
+def test_environments_spread_over_devices(trained: dict, layout: str) -> None:
+    """Three updates; every sum over samples is rounded in another order, and nothing else."""
+    np.testing.assert_allclose(
+        trained["envs"][layout], trained["envs"]["1 x 1"], rtol=2e-5, atol=2e-6
+    )
+
+
+def test_devices_that_do_not_tell_their_gradients_are_seen(trained: dict) -> None:
+    apart = np.abs(trained["no message"]["1 x 4"] - trained["envs"]["1 x 1"])
+    assert np.nanmax(apart) > 1e-3
+
+
+@pytest.mark.parametrize("layout", ["map 4 x 1", "vmap 8 x 1", "vmap 1 x 1", "map 2 x 4"])
+def test_agents_spread_over_devices(trained: dict, layout: str) -> None:
+    """Five agents on four devices take turns on eight seats; on eight, three seats are spare."""
+    np.testing.assert_allclose(
+        trained["seeds"][layout], trained["seeds"]["map 1 x 1"], rtol=2e-5, atol=2e-6
+    )
+
+
+def test_coefficients_go_with_their_agents(trained: dict) -> None:
+    spread, together = trained["rates"]["map 2 x 4"], trained["rates"]["vmap 1 x 1"]
+    np.testing.assert_allclose(spread, together, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "num_seeds", "num_devices", "platform", "expected"),
+    [
+        (NARROW, 1, 4, "cpu", Execution("map", 1, 1)),
+        (NARROW, 64, 4, "cpu", Execution("map", 4, 1)),
+        (NARROW, 3, 4, "cpu", Execution("map", 3, 1)),
+        (WIDE, 1, 4, "cpu", Execution("map", 1, 4)),
+        (WIDE, 2, 4, "cpu", Execution("map", 2, 2)),
+        (WIDE, 1, 3, "cpu", Execution("map", 1, 2)),
+        (WIDE, 2048, 1, "gpu", Execution("vmap", 1, 1)),
+        (WIDE, 1, 8, "gpu", Execution("vmap", 1, 1)),
+        (WIDE.replace(num_minibatches=1), 1, 8, "gpu", Execution("vmap", 1, 8)),
+        (WIDE, 16, 8, "tpu", Execution("vmap", 8, 1)),
+    ],
+)
+def test_plans(
+    config: PPOConfig, num_seeds: int, num_devices: int, platform: str, expected: Execution
+) -> None:
+    assert plan_execution(config, num_seeds, num_devices, platform) == expected
+
+
+def test_more_devices_than_there_are() -> None:
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(ConfigError, match=r"64 devices are needed, but JAX has 1; .*cpu_devices"):
+        train_agents(keys, NARROW, execution=Execution("map", 64, 1))
+
+
+@pytest.mark.parametrize("num_devices", [3, 8])
+def test_environments_that_cannot_be_shared_out_evenly(num_devices: int) -> None:
+    keys = jax.random.split(jax.random.key(0), 1)
+    with pytest.raises(ConfigError, match="do not divide into equal parts for env_devices"):
+        train_agents(keys, NARROW, execution=Execution("map", 1, num_devices))
+
+
+def test_no_devices() -> None:
+    with pytest.raises(ConfigError, match="at least one device"):
+        Execution("map", 0, 1)
