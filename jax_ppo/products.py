@@ -58,9 +58,8 @@ def convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Every patch of the images times the kernel, without padding.
 
     A CPU cuts the patches out and multiplies them like rows of a dense layer. One update of PPO on
-    Breakout-MinAtar (64 x 128, 8 minibatches, 16 channels) takes 4 s with XLA's own convolution on
-    four cores of an AMD EPYC (Zen 5), jax 0.10.2; the table in the benchmarks has the figure for
-    this one.
+    Breakout-MinAtar (64 x 128, 8 minibatches, 16 channels; four cores of an AMD EPYC (Zen 5), jax
+    0.10.2) takes 4.0 s with XLA's own convolution and 0.44 s in this way.
 
     Args:
         x: Images [batch_size, height, width, channels].

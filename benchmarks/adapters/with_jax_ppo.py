@@ -1,5 +1,6 @@
 """Adapter of jax_ppo: trainings under one jit, laid out on devices as `jax-ppo train` does."""
 
+import importlib
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ def program_of(work: Any) -> jitted.Program:
     """The training that a work describes."""
     settings = RunSettings(num_seeds=work.num_seeds)
     set_up_devices(config_of(work), settings)
+    # Only now, since it settles JAX's devices; and here, since later it would count as tracing.
+    importlib.import_module("gymnax")
     training = partial(train_agents, execution=plan_run(config_of(work), settings))
     return jitted.Program(training, partial(arguments, work), episode_returns)
 

@@ -40,7 +40,7 @@ def set_up_devices(config: PPOConfig, settings: RunSettings) -> None:
         num_devices = plan_execution(config, settings.num_seeds, num_devices, "cpu").num_devices
     # One thread is enough for one device: handing small pieces to a second costs more than they
     # do. (4 x 128, four cores of an AMD EPYC: 70 microseconds per gradient step, else 135.)
-    os.environ.setdefault("NPROC", str(num_devices))
+    os.environ.setdefault("NPROC", str(1 if num_devices == 1 else count_cores()))
     try:
         if "jax_num_cpu_devices" in jax.config.values:
             jax.config.update("jax_num_cpu_devices", num_devices)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo.products import FEW_COLUMNS, dense_product
+from jax_ppo.products import FEW_COLUMNS, convolution, dense_product
 
 COLUMNS = (1, FEW_COLUMNS, FEW_COLUMNS + 1, 30)
 
@@ -51,3 +51,38 @@ def test_forward_mode_second_order_and_vmap(columns: int) -> None:
 def test_rows_must_fit_columns() -> None:
     with pytest.raises(TypeError, match="dot_general"):
         dense_product(jnp.zeros((2, 3)), jnp.zeros((4, 5)))
+
+
+IMAGES = [(7, 6, 3, 1), (7, 6, 3, 2), (9, 9, 2, 3), (3, 3, 3, 1), (5, 4, 1, 1)]
+"""Height, width, kernel size, stride."""
+
+
+def plain_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), IMAGES)
+def test_convolution_equals_that_of_xla(height: int, width: int, size: int, stride: int) -> None:
+    x = jax.random.normal(jax.random.key(0), (5, height, width, 4))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, 4, 6)) / 10
+
+    def loss(function: object, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(function(x, kernel, stride)) ** 2)  # type: ignore[operator]
+
+    out = convolution(x, kernel, stride)
+    np.testing.assert_allclose(out, plain_convolution(x, kernel, stride), rtol=1e-4, atol=1e-5)
+    for got, expected in zip(
+        jax.grad(loss, argnums=(1, 2))(convolution, x, kernel),
+        jax.grad(loss, argnums=(1, 2))(plain_convolution, x, kernel),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_convolution_by_hand() -> None:
+    """One channel, a kernel of ones: every output is the sum of a 2 x 2 patch, two apart."""
+    image = jnp.arange(20.0).reshape(1, 4, 5, 1)
+    out = convolution(image, jnp.ones((2, 2, 1, 1)), 2)[0, :, :, 0]
+    np.testing.assert_array_equal(out, [[0 + 1 + 5 + 6, 2 + 3 + 7 + 8], [52, 60]])
