@@ -50,7 +50,11 @@ def set_up_devices(config: PPOConfig, settings: RunSettings) -> None:
             )
     except (RuntimeError, ValueError) as error:
         if in_cluster:
-            raise AppError(f"cannot join the cluster: {error}") from error
+            raise AppError(
+                f"cannot join the cluster at {os.environ[COORDINATOR]} ({COORDINATOR}): {error} "
+                f"{NUM_PROCESSES} and {PROCESS_ID} say how many processes there are and which of "
+                "them, from 0, this is"
+            ) from error
         # JAX has computed already, in this process: its devices are what they are.
 
 
