@@ -13,7 +13,7 @@ from jax_ppo.envs import (
     make_env,
 )
 from jax_ppo.evaluate import evaluate_policy
-from jax_ppo.execution import Execution, plan_execution
+from jax_ppo.execution import Execution, config_axes, plan_execution
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
@@ -23,7 +23,6 @@ from jax_ppo.rollout import collect_rollout, init_rollout_state
 from jax_ppo.schedules import adapt_kl_coef, scheduled
 from jax_ppo.train import (
     Components,
-    config_axes,
     draw_randomness,
     init_train_state,
     make_batch,

@@ -22,6 +22,8 @@ SEEDS = "seeds"
 """Axis of the mesh over which agents are spread."""
 ENVS = "envs"
 """Axis of the mesh over which the environments of each agent are spread."""
+AGENTS = PartitionSpec(SEEDS)
+"""One part of the agents for each of `seed_devices`."""
 
 MIN_MINIBATCH_PER_DEVICE = {"cpu": 512, "gpu": 8192, "tpu": 8192}
 """Samples of a minibatch per device from which it pays to spread one agent's environments."""
@@ -125,23 +127,24 @@ def check_execution(execution: Execution, config: PPOConfig) -> None:
 
 
 def for_each_agent(
-    function: Callable[..., Any], execution: Execution, in_spec: Any = None, out_spec: Any = None
+    function: Callable[..., Any],
+    execution: Execution,
+    in_spec: Any = AGENTS,
+    out_spec: Any = AGENTS,
 ) -> Callable[..., Any]:
     """A function of one agent, made into one of several agents that are laid out on devices.
 
     Args:
         function: (agent, config, *others) -> result, for one agent.
         execution: The layout.
-        in_spec: How `agent` lies on the mesh; None: one part for each of `seed_devices`.
+        in_spec: How `agent` lies on the mesh.
         out_spec: How the result does.
 
     Returns:
         (agents [num_seeds, ...], config, *others) -> results [num_seeds, ...]; a coefficient of the
         config that is an array [num_seeds] has an entry per agent, the others are the same for all.
     """
-    specs = PartitionSpec(SEEDS) if in_spec is None else in_spec
-    out_specs = PartitionSpec(SEEDS) if out_spec is None else out_spec
-    return partial(_for_each_agent, function, execution, specs, out_specs)
+    return partial(_for_each_agent, function, execution, in_spec, out_spec)
 
 
 def _for_each_agent(
@@ -173,8 +176,8 @@ def _for_each_agent(
 
 def _vmapped(function: Callable[..., Any], agents: Any, config: PPOConfig, *others: Any) -> Any:
     """All agents in one batch."""
-    axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, config)
-    return jax.vmap(function, in_axes=(0, axes, *(None for _ in others)))(agents, config, *others)
+    axes = (0, config_axes(config), *(None for _ in others))
+    return jax.vmap(function, in_axes=axes)(agents, config, *others)
 
 
 def _mapped(function: Callable[..., Any], agents: Any, config: PPOConfig, *others: Any) -> Any:
@@ -186,9 +189,18 @@ def _mapped(function: Callable[..., Any], agents: Any, config: PPOConfig, *other
     )
 
 
+def config_axes(config: PPOConfig) -> PPOConfig:
+    """The `in_axes` of a config for `jax.vmap`: 0 for coefficients that are arrays, else None.
+
+    Example: `jax.vmap(train, in_axes=(None, config_axes(config)))(key, config)` trains an agent for
+    each entry of the arrays in `config`.
+    """
+    return jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) > 0 else None, config)
+
+
 def state_specs() -> TrainState:
     """Which axis of the mesh each part of the agents' states is spread over."""
-    agents: Any = PartitionSpec(SEEDS)
+    agents: Any = AGENTS
     both: Any = PartitionSpec(SEEDS, ENVS)
     rollout = RolloutState(
         env_state=both,
@@ -204,9 +216,7 @@ def state_specs() -> TrainState:
 
 def _config_specs(config: PPOConfig) -> Any:
     """The same for a config: coefficients that are arrays go with the agents."""
-    return jax.tree.map(
-        lambda leaf: PartitionSpec(SEEDS) if jnp.ndim(leaf) else PartitionSpec(), config
-    )
+    return jax.tree.map(lambda leaf: AGENTS if jnp.ndim(leaf) else PartitionSpec(), config)
 
 
 def _one_agent(tree: Tree, index: jax.Array) -> Tree:

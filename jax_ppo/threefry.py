@@ -64,7 +64,7 @@ def _hash_counts(key: jax.Array, shape: tuple[int, ...]) -> Words:
     return threefry((key[0], key[1]), (jnp.zeros_like(counts), counts))
 
 
-def _seed(seed: jax.Array) -> jax.Array:
+def _seed(seed: jax.Array | int) -> jax.Array:
     """The key of a 32-bit seed."""
     word = jnp.asarray(seed).astype(jnp.uint32)
     return jnp.stack([jnp.zeros_like(word), word])
@@ -85,7 +85,7 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
 
 def _fold_in(key: jax.Array, data: jax.Array | int) -> jax.Array:
     """A new key for the number `data`."""
-    block = _seed(jnp.asarray(data))
+    block = _seed(data)
     return jnp.stack(threefry((key[0], key[1]), (block[0], block[1])))
 
 

@@ -7,7 +7,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from jax_ppo.advantages import compute_gae
 from jax_ppo.collectives import gather_shares, mean_over_devices, own_share
@@ -16,8 +15,8 @@ from jax_ppo.diagnostics import explained_variance
 from jax_ppo.distributions import draw_noise
 from jax_ppo.envs import DiscreteActions, Environment, make_env
 from jax_ppo.execution import (
+    AGENTS,
     ONE_DEVICE,
-    SEEDS,
     Execution,
     check_execution,
     for_each_agent,
@@ -118,6 +117,9 @@ def init_train_states(
 
     Returns:
         Every leaf [num_seeds, ...].
+
+    Raises:
+        ConfigError: As `train_agents`.
     """
     check_execution(execution, config)
     initialize = partial(init_train_state, components=components)
@@ -161,7 +163,7 @@ def train_updates(
         axis_name=execution.env_axis,
     )
     specs = state_specs()
-    train_all = for_each_agent(train_one, execution, specs, (specs, PartitionSpec(SEEDS)))
+    train_all = for_each_agent(train_one, execution, specs, (specs, AGENTS))
     states, metrics = train_all(states, config, jnp.asarray(num_updates))
     return states, jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1), metrics)
 
@@ -184,15 +186,6 @@ def _train_some(
     _, shapes = jax.eval_shape(lambda: train_step(state, config, components, axis_name))
     rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
     return jax.lax.fori_loop(0, num_updates, body, (state, rows))
-
-
-def config_axes(config: PPOConfig) -> PPOConfig:
-    """The `in_axes` of a config for `jax.vmap`: 0 for coefficients that are arrays, else None.
-
-    Example: `jax.vmap(train, in_axes=(None, config_axes(config)))(key, config)` trains an agent for
-    each entry of the arrays in `config`.
-    """
-    return jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) > 0 else None, config)
 
 
 def init_train_state(

@@ -24,7 +24,7 @@ from jax_ppo.app.commands import (
 from jax_ppo.app.devices import is_leader, keep_compiled_programs, set_up_devices
 from jax_ppo.app.evaluation import evaluate_agents, load_agents
 from jax_ppo.app.options import parse_options
-from jax_ppo.app.runs import RunSettings, open_run
+from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.training import follow_run, train_run
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import NEEDS_DOWNLOAD, DiscreteActions, make_env
@@ -70,9 +70,9 @@ def resume_command(words: list[str], console: Console) -> None:
     """jax-ppo resume."""
     options = parse_options(ResumeOptions, "jax-ppo resume", words)
     check_episodes(options.eval_episodes)
-    run = open_run(options.run)
-    set_up(run.config, run.settings)
     run = open_own_run(SIDE, options.run)
+    set_up(run.config, run.settings)
+    check_buildable(run.config)
     if is_leader():
         finish_run(SIDE, run, console, options.eval_episodes)
     else:

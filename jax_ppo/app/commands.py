@@ -185,6 +185,7 @@ def evaluate_command(side: Side, words: list[str], console: Console) -> None:
     RunSettings(seed=options.seed)
     check_writable(options.out)
     run = open_own_run(side, options.run)
+    side.check(run.config)
     agents, update, problems = side.load_agents(run)
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
@@ -241,7 +242,6 @@ def open_own_run(side: Side, path: Path) -> Run:
             f"{path} is a run of {run.framework}; make one for {side.framework} with "
             f"`{side.program} export {path} --to {side.framework}`"
         )
-    side.check(run.config)
     return run
 
 
