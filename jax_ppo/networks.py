@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax_ppo.config import PPOConfig, check_image_size, is_convolutional
 from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
 from jax_ppo.envs import DiscreteActions, Environment
+from jax_ppo.orthogonal import orthogonal_kernel
 from jax_ppo.products import convolution, dense_product
 from jax_ppo.types import Params
 
@@ -117,7 +118,7 @@ class ActorCritic(nn.Module):
         """Floating-point type, and the initializer if it is not the framework's own."""
         options: dict[str, Any] = {"param_dtype": jnp.result_type(float)}
         if self.config.initializer == "orthogonal":
-            options["kernel_init"] = nn.initializers.orthogonal(gain)
+            options["kernel_init"] = partial(orthogonal_kernel, gain=gain)
         return options
 
 
