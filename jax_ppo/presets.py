@@ -3,7 +3,7 @@
 from jax_ppo.config import PPOConfig
 
 PRESETS: dict[str, PPOConfig] = {
-    "CartPole-v1": PPOConfig(),
+    "CartPole-v1": PPOConfig(learning_rate=2e-3),
     "Pendulum-v1": PPOConfig(
         env_id="Pendulum-v1",
         total_steps=300_000,

@@ -24,6 +24,7 @@ from jax_ppo.app.commands import (
 from jax_ppo.app.devices import is_leader, keep_compiled_programs, set_up_devices
 from jax_ppo.app.evaluation import evaluate_agents, load_agents
 from jax_ppo.app.options import parse_options
+from jax_ppo.app.reports import compare_command, doctor_command, report_command
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.training import follow_run, train_run
 from jax_ppo.config import PPOConfig
@@ -39,6 +40,9 @@ PPO in pure JAX: the whole training loop under one jit.
   jax-ppo train [ENV_ID]              train one agent or many; CartPole-v1 if nothing else is said
   jax-ppo evaluate RUN                say how good the agents of a run are
   jax-ppo resume RUN                  go on with a run that was stopped
+  jax-ppo doctor RUN                  say why it may not be learning, and what to try
+  jax-ppo report RUN                  make one page of all there is to see of a run
+  jax-ppo compare RUN RUN ...         lay runs beside one another
   jax-ppo export RUN --to torch       make a run folder for torch-ref (or, --to jax, from one)
   jax-ppo envs                        list the environments
 
@@ -131,6 +135,9 @@ COMMANDS: dict[str, Command] = {
     "train": partial(train_command, SIDE),
     "evaluate": partial(evaluate_command, SIDE),
     "resume": resume_command,
+    "doctor": doctor_command,
+    "report": report_command,
+    "compare": compare_command,
     "export": partial(export_command, SIDE),
     "envs": envs_command,
 }

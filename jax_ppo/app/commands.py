@@ -16,9 +16,11 @@ from jax_ppo import __version__
 from jax_ppo.app.devices import is_leader
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.export import export_run
+from jax_ppo.app.history import read_history
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.outcome import report, report_table
-from jax_ppo.app.plots import plot_learning_curve
+from jax_ppo.app.pictures.curves import learning_curve
+from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, RunSettings, create_run, open_run, write_json
 from jax_ppo.app.signals import Interrupted
@@ -169,7 +171,7 @@ def finish_run(side: Side, run: Run, console: Console, eval_episodes: int) -> No
     say(console, f"run folder: {run.path}")
     with Display(run, console) as display:
         side.train_run(run, display)
-    plot_learning_curve(run, run.path / "learning_curve.png")
+    write_png(learning_curve(run, read_history(run)), run.path / "learning_curve.png")
     agents, _, _ = side.load_agents(run)
     content = evaluate(
         side, run, agents, EvaluateOptions(run.path, num_episodes=eval_episodes), console

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jax_ppo.app.checkpoints import Arrays, list_checkpoints, set_aside_later, write_checkpoint
+from jax_ppo.app.doctor import examine
+from jax_ppo.app.history import read_history
 from jax_ppo.app.metrics import check_finite, metric_rows
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
@@ -17,6 +19,9 @@ States = TypeVar("States")
 
 CAPACITY = 256
 """Largest number of updates in one piece."""
+
+LOOKS = 4
+"""How often the doctor looks at the metrics of a run, at equal distances; the last is the end."""
 
 PIECE_SECONDS = 0.5
 """How long a piece should take: often enough for a live display, rarely enough to cost nothing."""
@@ -58,7 +63,7 @@ def drive(
     if not list_checkpoints(run.checkpoints):
         _save(run, update, to_arrays(states))
     saved = time.monotonic()
-    length = 1
+    length, warned = 1, frozenset[str]()
     with StopRequest() as stop, EventLog(run.path / "tensorboard") as events:
         events.add(read_rows(run.metrics))
         while update < run.config.num_updates:
@@ -73,6 +78,8 @@ def drive(
             append_rows(run.timing, [{"update": update, "updates": count, "seconds": seconds}])
             events.add(rows)
             display.advance(update, rows)
+            if _is_look_due(update - count, update, run.config.num_updates):
+                warned = _warn(run, to_arrays(states), display, warned)
             due = time.monotonic() - saved >= run.settings.checkpoint_seconds
             if due or stop.signal_number or update == run.config.num_updates:
                 _save(run, update, to_arrays(states))
@@ -93,6 +100,21 @@ def _farewell(run: Run, update: int) -> str:
     """What to tell a user who stopped a run."""
     text = f"stopped and saved after update {update} of {run.config.num_updates} in {run.path}"
     return f"{text}; go on with `jax-ppo resume {run.path}`" if run.framework == "jax" else text
+
+
+def _is_look_due(before: int, update: int, num_updates: int) -> bool:
+    """Whether a piece of training went past one of the points at which the doctor looks."""
+    return LOOKS * update // num_updates > LOOKS * before // num_updates
+
+
+def _warn(run: Run, arrays: Arrays, display: Display, warned: frozenset[str]) -> frozenset[str]:
+    """Say what the metrics so far show to be wrong and was not said before."""
+    findings = [
+        f for f in examine(run.config, read_history(run), arrays) if f.rule.name not in warned
+    ]
+    for finding in findings:
+        display.say(f"warning: {finding}; `jax-ppo doctor {run.path}` says what to try")
+    return warned | {finding.rule.name for finding in findings}
 
 
 def _save(run: Run, update: int, arrays: Arrays) -> None:

@@ -61,3 +61,23 @@ def summarize(values: np.ndarray, seed: int = 0) -> Summary:
         minimum=float(values.min()),
         maximum=float(values.max()),
     )
+
+
+def interval_of_curves(
+    curves: np.ndarray, num_resamples: int = 1_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """IQM over the agents, point by point, and its 95% percentile-bootstrap interval.
+
+    Args:
+        curves: [num_seeds, num_points]; a point that is NaN for one agent is so in the result.
+        num_resamples: Samples of agents that the interval is made of.
+        seed: Seed of the resampling, fixed so that a picture can be drawn again.
+
+    Returns:
+        The IQM, and the lower and the upper end of its interval, each [num_points].
+    """
+    num_seeds = len(curves)
+    chosen = np.random.default_rng(seed).integers(num_seeds, size=(num_resamples, num_seeds))
+    middles = interquartile_mean(curves[chosen], axis=1)
+    low, high = np.percentile(middles, [2.5, 97.5], axis=0)
+    return interquartile_mean(curves, axis=0), low, high

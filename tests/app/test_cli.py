@@ -11,7 +11,7 @@ import gymnax
 import jax
 import pytest
 
-from jax_ppo import PRESETS, PPOConfig, __version__
+from jax_ppo import PRESETS, PPOConfig, __version__, preset
 from jax_ppo.app.cli import main
 from jax_ppo.app.runs import Run, RunSettings, open_run
 from tests.core.helpers import count_compilations
@@ -32,7 +32,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_train_without_a_word_solves_cartpole() -> None:
     assert main(["train"]) == 0
     (run,) = Path("runs").iterdir()
-    assert open_run(run).config == PPOConfig()
+    assert open_run(run).config == preset("CartPole-v1")
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["over_seeds"]["mean"] >= 475
 

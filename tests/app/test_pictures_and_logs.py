@@ -11,7 +11,9 @@ import numpy as np
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from jax_ppo.app.plots import NUM_BINS, bin_returns, plot_learning_curve
+from jax_ppo.app.history import make_history, read_history
+from jax_ppo.app.pictures.curves import curve_of, learning_curve
+from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
 from jax_ppo.app.tensorboard import EventLog
@@ -67,30 +69,36 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     assert [row["update"] for row in read_rows(path)] == [1, 2]
 
 
-def test_bins_weigh_updates_by_episodes() -> None:
+def test_curves_weigh_updates_by_episodes() -> None:
     rows = [
-        {"seed": 0, "steps": 1, "episode_return": 10.0, "num_episodes": 1},
-        {"seed": 0, "steps": 2, "episode_return": 40.0, "num_episodes": 2},
-        {"seed": 0, "steps": 3, "episode_return": None, "num_episodes": 0},
-        {"seed": 1, "steps": NUM_BINS * 2, "episode_return": 5.0, "num_episodes": 1},
+        {"episode_return": 10.0, "num_episodes": 1},
+        {"episode_return": 40.0, "num_episodes": 2},
+        {"episode_return": None, "num_episodes": 0},
+        {"episode_return": 5.0, "num_episodes": 1},
     ]
-    curves, edges = bin_returns(rows, total_steps=NUM_BINS * 2)
-    np.testing.assert_array_equal(edges[:3], [0, 2, 4])
-    assert curves[0][0] == 30.0
-    assert np.isnan(curves[0][1:]).all()
-    assert curves[1][-1] == 5.0
+    rows = [{"update": i, "steps": 5 * i, "seed": 7, **row} for i, row in enumerate(rows, 1)]
+    curve = curve_of(make_history(rows, [7], [{"update": 4, "seconds": 8.0}]), num_bins=2)
+    np.testing.assert_array_equal(curve.steps, [5.0, 15.0])
+    np.testing.assert_array_equal(curve.seconds, [2.0, 6.0])
+    np.testing.assert_array_equal(curve.returns, [[30.0, 5.0]])
+
+
+def test_an_update_that_was_not_written_whole_is_left_out() -> None:
+    rows = [{"update": i, "steps": i, "seed": s, "x": 1.0} for i in (1, 2) for s in (0, 1)]
+    assert make_history(rows[:-1], [0, 1]).updates.tolist() == [1]
+    assert make_history(rows, [0, 1]).updates.tolist() == [1, 2]
 
 
 def test_learning_curve_is_a_picture(finished_run: Run, tmp_path: Path) -> None:
-    plot_learning_curve(finished_run, tmp_path / "curve.png")
+    write_png(learning_curve(finished_run, read_history(finished_run)), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_learning_curve_of_a_run_in_which_no_episode_ended(tmp_path: Path, new_run) -> None:
     run = new_run("short")
-    row = {"seed": 0, "steps": 32, "episode_return": None, "num_episodes": 0}
+    row = {"update": 1, "seed": 0, "steps": 32, "episode_return": None, "num_episodes": 0}
     append_rows(run.metrics, [row, {**row, "seed": 1}])
-    plot_learning_curve(run, tmp_path / "curve.png")
+    write_png(learning_curve(run, read_history(run)), tmp_path / "curve.png")
 
 
 def test_display_on_a_terminal_and_off_it(finished_run: Run) -> None:

@@ -1,0 +1,253 @@
+"""Each of the doctor's rules, on an agent that has the fault on purpose and on one that has not."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from gymnax.environments import environment, spaces
+
+from jax_ppo import PPOConfig, make_env, train_agents
+from jax_ppo.app.checkpoints import to_arrays
+from jax_ppo.app.cli import main
+from jax_ppo.app.doctor import ENVIRONMENT_RULES, METRIC_RULES, examine
+from jax_ppo.app.history import History
+from jax_ppo.app.probe import probe_environment
+from jax_ppo.app.runs import Run
+
+CARTPOLE = PPOConfig(total_steps=40 * 512)
+PENDULUM = PPOConfig(
+    env_id="Pendulum-v1", total_steps=60 * 512, env_params={"max_steps_in_episode": 200}
+)
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "tiny steps": {"learning_rate": 1e-7},
+    "huge steps": {"learning_rate": 1.0},
+    "wide clip": {"clip_eps": 100.0},
+    "narrow clip": {"learning_rate": 1e-2, "clip_eps": 0.01},
+}
+"""What is done to CartPole's defaults: coefficients only, so that all are one program."""
+
+PENDULUM_FAULTS: dict[str, dict[str, Any]] = {
+    "huge value loss": {},
+    "no time limit": {"env_params": {"max_steps_in_episode": 100_000}},
+    "untrained critic": {"vf_coef": 0.0},
+}
+
+
+@struct.dataclass
+class CorridorParams(environment.EnvParams):
+    max_steps_in_episode: int = 20
+    scale: float = 1.0
+    reward: float = 1.0
+
+
+class Corridor(environment.Environment):
+    """Walk to the right; every fault of an environment can be switched on."""
+
+    def __init__(self, limit_inside: bool = False) -> None:
+        super().__init__()
+        self.limit_inside = limit_inside
+
+    @property
+    def default_params(self) -> CorridorParams:
+        return CorridorParams()
+
+    def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
+        state = environment.EnvState(time=jnp.int32(0))
+        return self._obs(jnp.zeros(()), params), (state, jnp.zeros(()))
+
+    def step_env(self, key: jax.Array, state: Any, action: jax.Array, params: Any) -> tuple:
+        clock, place = state
+        place = place + 2.0 * action - 1.0
+        time = clock.time + 1
+        if self.limit_inside:  # resets by itself, and so hides the end
+            over = time >= params.max_steps_in_episode
+            time, place = jnp.where(over, 0, time), jnp.where(over, 0.0, place)
+        obs = self._obs(place, params)
+        reward = params.reward * action.astype(float)
+        return obs, (environment.EnvState(time=time), place), reward, jnp.bool_(False), {}
+
+    def is_truncated(self, state: Any, params: Any) -> jax.Array:
+        return state[0].time >= params.max_steps_in_episode
+
+    def _obs(self, place: jax.Array, params: Any) -> jax.Array:
+        return jnp.stack([place, params.scale * place])
+
+    @property
+    def name(self) -> str:
+        return "Corridor"
+
+    def action_space(self, params: Any = None) -> spaces.Discrete:
+        return spaces.Discrete(2)
+
+    def observation_space(self, params: Any) -> spaces.Box:
+        return spaces.Box(-jnp.inf, jnp.inf, (2,), jnp.float32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _corridor() -> None:
+    gymnax.register("DoctorCorridor-v0", Corridor)
+
+
+@cache
+def trained(base: str) -> dict[str, tuple[PPOConfig, History, dict[str, np.ndarray]]]:
+    """An agent for each fault, by name."""
+    config = {"cartpole": CARTPOLE, "pendulum": PENDULUM}[base]
+    faults = {"cartpole": FAULTS, "pendulum": PENDULUM_FAULTS}[base]
+    configs = [config.replace(**changes) for changes in faults.values()]
+    names = ("learning_rate", "clip_eps", "ent_coef", "vf_coef")
+    together = config.replace(
+        **{name: jnp.array([getattr(c, name) for c in configs]) for name in names},
+        env_params={
+            name: jnp.array([c.env_params[name] for c in configs]) for name in config.env_params
+        },
+    )
+    states, metrics = jax.jit(train_agents)(
+        jax.random.split(jax.random.key(0), len(configs)), together
+    )
+    arrays = to_arrays(states)
+    return {
+        name: (one, history_of(metrics, one, i), arrays)
+        for i, (name, one) in enumerate(zip(faults, configs, strict=True))
+    }
+
+
+def history_of(metrics: dict[str, jax.Array], config: PPOConfig, agent: int) -> History:
+    updates = np.arange(1, config.num_updates + 1)
+    columns = {name: np.asarray(values)[:, agent : agent + 1] for name, values in metrics.items()}
+    return History((agent,), updates, updates * config.batch_size, np.zeros(len(updates)), columns)
+
+
+def complaints(base: str, fault: str) -> list[str]:
+    """Names of the rules that apply."""
+    return [finding.rule.name for finding in examine(*trained(base)[fault])]
+
+
+@pytest.mark.parametrize(
+    ("base", "fault", "rule"),
+    [
+        ("cartpole", "tiny steps", "the learning rate is too small"),
+        ("cartpole", "huge steps", "the learning rate is too large"),
+        ("cartpole", "huge steps", "entropy collapsed early"),
+        ("cartpole", "huge steps", "returns are flat while entropy falls"),
+        ("cartpole", "wide clip", "the clip never acts"),
+        ("cartpole", "narrow clip", "the clip acts nearly always"),
+        ("cartpole", "huge steps", "the KL divergence explodes"),
+        ("pendulum", "no time limit", "no episode ended"),
+        ("pendulum", "huge value loss", "the gradient norm is always at the clip"),
+        ("pendulum", "untrained critic", "the critic explains nothing"),
+    ],
+)
+def test_faults_are_seen(base: str, fault: str, rule: str) -> None:
+    assert rule in complaints(base, fault)
+
+
+def test_nothing_is_said_of_a_healthy_agent() -> None:
+    assert complaints("cartpole", "nothing") == []
+
+
+def test_a_fault_is_not_taken_for_its_opposite() -> None:
+    assert "the learning rate is too large" not in complaints("cartpole", "tiny steps")
+    assert "the learning rate is too small" not in complaints("cartpole", "huge steps")
+    assert "the clip acts nearly always" not in complaints("cartpole", "wide clip")
+
+
+def corridor(limit_inside: bool = False, **params: float) -> PPOConfig:
+    return PPOConfig(
+        env_id="DoctorCorridor-v0",
+        env_params={"scale": 1.0, "reward": 1.0, **params},
+        env_kwargs={"limit_inside": limit_inside},
+        total_steps=60 * 64,
+        num_envs=4,
+        num_steps=16,
+    )
+
+
+def examined(config: PPOConfig) -> list[str]:
+    """Train for a moment, then apply every rule."""
+    state, metrics = jax.jit(train_agents)(jax.random.key(0)[None], config)
+    probe = probe_environment(make_env(config))
+    found = examine(config, history_of(metrics, config, 0), to_arrays(state), probe)
+    return [finding.rule.name for finding in found]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "changes", "rule"),
+    [
+        ({"scale": 1e4}, {}, "observations of wildly different scale"),
+        ({"reward": 1e4}, {}, "rewards of huge scale"),
+        ({"reward": 0.0}, {}, "advantages vanish"),
+        ({"limit_inside": True}, {}, "truncation is mishandled by the environment"),
+        ({"reward": 100.0}, {"shared_trunk": True}, "the value loss dominates the shared trunk"),
+    ],
+)
+def test_faults_of_the_environment_are_seen(
+    kwargs: dict[str, Any], changes: dict[str, Any], rule: str
+) -> None:
+    assert rule in examined(corridor(**kwargs).replace(**changes))
+
+
+def test_advantages_that_are_all_alike() -> None:
+    """An agent that stays as bad as it was, while its critic has nothing left to tell."""
+    config, history, arrays = trained("cartpole")["tiny steps"]
+    metrics = {**history.metrics, "advantage_std": np.full((config.num_updates, 1), 1e-6)}
+    found = examine(config, dataclasses.replace(history, metrics=metrics), arrays)
+    assert "advantages vanish" in [finding.rule.name for finding in found]
+    assert "advantages vanish" not in complaints("cartpole", "tiny steps")
+
+
+def test_no_fault_of_the_environment() -> None:
+    environment_rules = [rule.name for rule in ENVIRONMENT_RULES]
+    assert not set(examined(corridor())) & set(environment_rules)
+
+
+def test_normalization_is_the_remedy() -> None:
+    config = corridor(scale=1e4, reward=1e4)
+    cured = config.replace(normalize_observations=True, normalize_rewards=True)
+    names = {"observations of wildly different scale", "rewards of huge scale"}
+    assert names <= set(examined(config))
+    assert not names & set(examined(cured))
+
+
+def test_the_final_observation_of_a_truncated_episode_is_that_of_the_reset() -> None:
+    """What a step function gives that resets before it looks."""
+    config = corridor()
+    env = make_env(config)
+
+    def step(*arguments: Any) -> Any:
+        stepped = env.step(*arguments)
+        return stepped._replace(next_obs=stepped.obs)
+
+    state, metrics = jax.jit(train_agents)(jax.random.key(0)[None], config)
+    history, arrays = history_of(metrics, config, 0), to_arrays(state)
+    wrong = probe_environment(env.__class__(**{**vars(env), "step": step}))
+    names = [finding.rule.name for finding in examine(config, history, arrays, wrong)]
+    assert "truncation is mishandled by the environment" in names
+
+
+def test_every_rule_has_a_source_and_advice() -> None:
+    rules = (*METRIC_RULES, *ENVIRONMENT_RULES)
+    assert len({rule.name for rule in rules}) == len(rules) >= 15
+    for rule in rules:
+        assert "https://" in rule.source or "http://" in rule.source
+        assert rule.advice.endswith(".")
+
+
+def test_command(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twelve updates are too few to judge by."""
+    assert main(["doctor", str(finished_run.path)]) == 0
+    assert "fewer than 20 say little" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "nowhere"], ["report", "nowhere"]])
+def test_mistakes(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(list(words)) == 2
+    assert capsys.readouterr().err.startswith(("error:", "The following"))

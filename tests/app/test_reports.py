@@ -1,0 +1,160 @@
+"""Pages about runs, the diagnostics, and what is drawn of clipping."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_ppo import PPOConfig
+from jax_ppo.anatomy import clip_anatomy, is_clipped
+from jax_ppo.app.cli import main
+from jax_ppo.app.pictures.interactive import make_figure
+from jax_ppo.app.pictures.picture import (
+    Bars,
+    Level,
+    Line,
+    Panel,
+    Picture,
+    Points,
+    Span,
+)
+from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.replay import agent_at
+from jax_ppo.app.runs import Run
+from jax_ppo.app.statistics import interval_of_curves
+from jax_ppo.losses import clipped_surrogate_loss
+from jax_ppo.train import init_train_state
+
+EVERYTHING = Picture(
+    "every mark",
+    (
+        Panel(
+            "left",
+            "steps (1)",
+            "return (1)",
+            (
+                Line("a", np.arange(3.0), np.array([1.0, np.nan, 2.0]), colour=1),
+                Line("b", np.arange(3.0), np.ones(3), np.zeros(3), np.full(3, 2.0)),
+                Level("limit", 1.5),
+                Span("band", 0.5, 1.5),
+            ),
+            from_zero=True,
+        ),
+        Panel("right", "ratio", "samples", (Bars("", np.arange(4.0), np.array([1, 2, 0])),)),
+        Panel(
+            "below",
+            "value",
+            "return",
+            (Points("p", np.arange(2.0), np.ones(2), np.zeros(2), np.full(2, 3.0)),),
+            x_names=("tanh", "relu"),
+        ),
+    ),
+    columns=2,
+)
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_mark_is_drawn_both_ways(tmp_path: Path) -> None:
+    write_png(EVERYTHING, tmp_path / "all.png")
+    assert is_png(tmp_path / "all.png")
+    figure = make_figure(EVERYTHING)
+    names = {trace.name for trace in figure.data}
+    assert {"a", "b", "p"} <= names
+    (line,) = (trace for trace in figure.data if trace.name == "a")
+    assert list(line.y) == [1.0, 2.0]
+    assert figure.layout.xaxis.title.text == "steps (1)"
+    assert list(figure.layout.xaxis3.ticktext) == ["tanh", "relu"]
+
+
+def test_report(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(finished_run.path)]) == 0
+    page = (finished_run.path / "report.html").read_text()
+    for text in ("CartPole-v1", "num_envs", "explained variance", "clip band", "not evaluated"):
+        assert text in page
+    assert "<script src" not in page
+    for name in ("learning_curve", "diagnostics", "clip_anatomy"):
+        assert is_png(finished_run.path / f"{name}.png")
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_compare(finished_run: Run, new_run, tmp_path: Path) -> None:
+    other = new_run("other", finished_run.config.replace(gamma=0.5))
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        (other.path / name).write_text((finished_run.path / name).read_text())
+    out = tmp_path / "both"
+    assert main(["compare", str(finished_run.path), str(other.path), "--out", str(out)]) == 0
+    page = (tmp_path / "both.html").read_text()
+    assert "<th>gamma</th>" in page
+    assert "<th>gae_lambda</th>" not in page
+    assert is_png(tmp_path / "both.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["compare", "RUN"], "at least two runs"),
+        (["compare", "RUN", "RUN"], "the same run is given twice"),
+        (["compare", "RUN", "nowhere"], "nowhere is not a run folder"),
+        (["compare", "RUN", "RUN", "--out", "no/where"], "there is no folder no"),
+    ],
+)
+def test_mistakes(
+    words: list[str], error: str, finished_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(finished_run.path) if word == "RUN" else word for word in words]) == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_run_without_metrics(new_run, capsys: pytest.CaptureFixture[str]) -> None:
+    run = new_run("new")
+    for command in ("report", "doctor"):
+        assert main([command, str(run.path)]) == 2
+        assert "has no metrics yet" in capsys.readouterr().err
+
+
+def test_interval_holds_the_middle_and_shrinks_with_agents() -> None:
+    draws = np.random.default_rng(0).normal(size=(64, 5))
+    middle, low, high = interval_of_curves(draws)
+    assert (low < middle).all()
+    assert (middle < high).all()
+    _, few_low, few_high = interval_of_curves(draws[:8])
+    assert (high - low < few_high - few_low).all()
+
+
+def test_clipped_samples_are_those_without_a_gradient() -> None:
+    """Against the objective's own derivative with respect to the log-probability."""
+    ratio = jnp.array([0.5, 0.5, 1.0, 1.0, 1.5, 1.5, 1.1, 0.9])
+    advantages = jnp.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 2.0, -2.0])
+    gradient = jax.grad(clipped_surrogate_loss)(
+        jnp.log(ratio), jnp.zeros_like(ratio), advantages, 0.2
+    )
+    clipped = is_clipped(ratio, advantages, 0.2)
+    np.testing.assert_array_equal(clipped, gradient == 0)
+    assert clipped.tolist() == [False, True, False, False, True, False, False, False]
+
+
+def test_anatomy_of_an_update_that_does_nothing(tiny_config: PPOConfig) -> None:
+    config = tiny_config.replace(learning_rate=0.0)
+    anatomy = clip_anatomy(init_train_state(jax.random.key(0), config), config)
+    np.testing.assert_allclose(anatomy.ratio, 1.0, atol=1e-6)
+    assert not anatomy.clipped.any()
+    moved = clip_anatomy(
+        init_train_state(jax.random.key(0), tiny_config), tiny_config.replace(learning_rate=0.1)
+    )
+    assert moved.clipped.any()
+    assert moved.ratio.shape == (tiny_config.batch_size,)
+
+
+def test_an_earlier_agent_is_found_again(finished_run: Run) -> None:
+    """The run keeps checkpoints of updates 6, 11 and 12 or so; none of 3."""
+    earlier, later = agent_at(finished_run, 3), agent_at(finished_run, 12)
+    assert int(earlier.update) == 3
+    assert int(later.update) == 12
+    again = agent_at(finished_run, 3)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, earlier.params, again.params))
+    assert not jax.tree.all(jax.tree.map(jnp.array_equal, earlier.params, later.params))
