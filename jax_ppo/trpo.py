@@ -2,8 +2,8 @@
 
 maximize mean((r - 1) A)  subject to  mean KL(old || new) <= delta
 
-solved by one natural gradient step, as long as the constraint lets it be by its second-order form,
-and a search backwards along it until the constraint itself holds.
+The direction is the natural gradient, the length what the constraint allows in its second-order
+form, and a search backwards from there ends where the constraint itself holds.
 """
 
 import dataclasses
@@ -211,7 +211,7 @@ def line_search(
     try_next = partial(
         _try_next, params=params, step=step, old=old, batch=batch, network=network, region=region
     )
-    zero = jnp.zeros_like(batch.advantages, shape=())
+    zero = jnp.zeros(())
     start = Search(params, jnp.zeros((), jnp.int32), zero, zero, jnp.zeros((), bool))
     return jax.lax.while_loop(partial(_goes_on, max_tries=region.max_tries), try_next, start)
 
@@ -356,8 +356,8 @@ def _try_next(
     """Try the next shorter step."""
     fraction = jnp.asarray(region.shrink, float) ** search.tries
     tried = jax.tree.map(lambda p, s: p + fraction.astype(p.dtype) * s, params, step)
-    improvement = surrogate_improvement(tried, batch, network)
-    kl = mean_kl(tried, old, batch.obs, network)
+    improvement = jnp.asarray(surrogate_improvement(tried, batch, network), float)
+    kl = jnp.asarray(mean_kl(tried, old, batch.obs, network), float)
     accepted = (improvement > 0) & (kl <= region.max_kl)
     return Search(tried, search.tries + 1, improvement, kl, accepted)
 

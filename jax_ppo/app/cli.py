@@ -26,6 +26,8 @@ from jax_ppo.app.evaluation import evaluate_agents, load_agents
 from jax_ppo.app.options import parse_options
 from jax_ppo.app.reports import compare_command, doctor_command, report_command
 from jax_ppo.app.runs import RunSettings
+from jax_ppo.app.sweep_command import resume_sweep, sweep_command
+from jax_ppo.app.sweeps import is_sweep
 from jax_ppo.app.training import follow_run, train_run
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import NEEDS_DOWNLOAD, DiscreteActions, make_env
@@ -39,7 +41,8 @@ PPO in pure JAX: the whole training loop under one jit.
 
   jax-ppo train [ENV_ID]              train one agent or many; CartPole-v1 if nothing else is said
   jax-ppo evaluate RUN                say how good the agents of a run are
-  jax-ppo resume RUN                  go on with a run that was stopped
+  jax-ppo sweep [ENV_ID] --grid ...   try many settings at once, and rank them
+  jax-ppo resume RUN                  go on with a run or a sweep that was stopped
   jax-ppo doctor RUN                  say why it may not be learning, and what to try
   jax-ppo report RUN                  make one page of all there is to see of a run
   jax-ppo compare RUN RUN ...         lay runs beside one another
@@ -52,10 +55,10 @@ PPO in pure JAX: the whole training loop under one jit.
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Go on with a run that was stopped, from its newest sound checkpoint to its end."""
+    """Go on with a run or a sweep that was stopped, from its newest sound checkpoint to its end."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or sweep folder."""
     eval_episodes: int = 128
     """Episodes that each trained agent is evaluated on at the end."""
 
@@ -74,6 +77,9 @@ def resume_command(words: list[str], console: Console) -> None:
     """jax-ppo resume."""
     options = parse_options(ResumeOptions, "jax-ppo resume", words)
     check_episodes(options.eval_episodes)
+    if is_sweep(options.run):
+        resume_sweep(options.run, console)
+        return
     run = open_own_run(SIDE, options.run)
     set_up(run.config, run.settings)
     check_buildable(run.config)
@@ -135,6 +141,7 @@ COMMANDS: dict[str, Command] = {
     "train": partial(train_command, SIDE),
     "evaluate": partial(evaluate_command, SIDE),
     "resume": resume_command,
+    "sweep": sweep_command,
     "doctor": doctor_command,
     "report": report_command,
     "compare": compare_command,

@@ -5,23 +5,20 @@ Nothing here can change what is learned, and nothing here knows which framework 
 
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar
 
 from jax_ppo.app.checkpoints import Arrays, list_checkpoints, set_aside_later, write_checkpoint
-from jax_ppo.app.doctor import examine
-from jax_ppo.app.history import read_history
-from jax_ppo.app.metrics import check_finite, metric_rows
+from jax_ppo.app.logs import Log
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
+from jax_ppo.app.runs import Run, append_rows, truncate_rows
 from jax_ppo.app.signals import Interrupted, StopRequest
 
 States = TypeVar("States")
 
 CAPACITY = 256
 """Largest number of updates in one piece."""
-
-LOOKS = 4
-"""How often the doctor looks at the metrics of a run, at equal distances; the last is the end."""
 
 PIECE_SECONDS = 0.5
 """How long a piece should take: often enough for a live display, rarely enough to cost nothing."""
@@ -34,6 +31,7 @@ def drive(
     display: Display,
     advance: Callable[[States, int], tuple[States, Any]],
     to_arrays: Callable[[States], Arrays],
+    log: Log,
 ) -> States:
     """Train the agents of a run to the end: piece after piece, check, log, save.
 
@@ -44,42 +42,35 @@ def drive(
         display: Shows how far training is.
         advance: (states, number of updates) -> (states, metrics by name [updates, num_seeds]).
         to_arrays: states -> what to write into a checkpoint.
+        log: Takes the metrics.
 
     Returns:
         The trained agents.
 
     Raises:
         Interrupted: A signal asked to stop; a checkpoint was written first.
-        NonFiniteError: Training diverged; the last good checkpoint is kept.
+        NonFiniteError: The log found that training diverged; the last good checkpoint is kept.
     """
-    # tensorboardX imports PyTorch where it is installed, which takes more than a second: no command
-    # but training should wait for it.
-    from jax_ppo.app.tensorboard import EventLog
-
     display.begin(update)
-    truncate_rows(run.metrics, update)
+    log.begin(update)
     truncate_rows(run.timing, update)
     set_aside_later(run.checkpoints, update)
     if not list_checkpoints(run.checkpoints):
         _save(run, update, to_arrays(states))
     saved = time.monotonic()
-    length, warned = 1, frozenset[str]()
-    with StopRequest() as stop, EventLog(run.path / "tensorboard") as events:
-        events.add(read_rows(run.metrics))
+    length = 1
+    with StopRequest() as stop, closing(log):
         while update < run.config.num_updates:
             started = time.monotonic()
             count = min(length, run.config.num_updates - update)
             states, metrics = advance(states, count)
-            rows = list(metric_rows(metrics, update, count, run))
+            returns = log.add(metrics, update, count)
             seconds = time.monotonic() - started
-            check_finite(rows, run)
             update += count
-            append_rows(run.metrics, rows)
             append_rows(run.timing, [{"update": update, "updates": count, "seconds": seconds}])
-            events.add(rows)
-            display.advance(update, rows)
-            if _is_look_due(update - count, update, run.config.num_updates):
-                warned = _warn(run, to_arrays(states), display, warned)
+            display.advance(update, returns)
+            for warning in log.warnings(update - count, update, partial(to_arrays, states)):
+                display.say(warning)
             due = time.monotonic() - saved >= run.settings.checkpoint_seconds
             if due or stop.signal_number or update == run.config.num_updates:
                 _save(run, update, to_arrays(states))
@@ -100,21 +91,6 @@ def _farewell(run: Run, update: int) -> str:
     """What to tell a user who stopped a run."""
     text = f"stopped and saved after update {update} of {run.config.num_updates} in {run.path}"
     return f"{text}; go on with `jax-ppo resume {run.path}`" if run.framework == "jax" else text
-
-
-def _is_look_due(before: int, update: int, num_updates: int) -> bool:
-    """Whether a piece of training went past one of the points at which the doctor looks."""
-    return LOOKS * update // num_updates > LOOKS * before // num_updates
-
-
-def _warn(run: Run, arrays: Arrays, display: Display, warned: frozenset[str]) -> frozenset[str]:
-    """Say what the metrics so far show to be wrong and was not said before."""
-    findings = [
-        f for f in examine(run.config, read_history(run), arrays) if f.rule.name not in warned
-    ]
-    for finding in findings:
-        display.say(f"warning: {finding}; `jax-ppo doctor {run.path}` says what to try")
-    return warned | {finding.rule.name for finding in findings}
 
 
 def _save(run: Run, update: int, arrays: Arrays) -> None:

@@ -1,11 +1,11 @@
 """What a user sees while training runs: a live bar, or plain lines where there is no terminal."""
 
-import math
 import time
 from collections import deque
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -21,13 +21,20 @@ SPEED_WINDOW = 20
 class Display:
     """Progress of one run: steps done, steps per second, episode return, time left."""
 
-    def __init__(self, run: Run, console: Console) -> None:
-        """Prepare; nothing is shown before the context is entered."""
+    def __init__(self, run: Run, console: Console, name: str = "") -> None:
+        """Prepare; nothing is shown before the context is entered.
+
+        Args:
+            run: The run.
+            console: Where to show it.
+            name: What to call it; empty: its environment.
+        """
+        self._name = name or run.config.env_id
         self._run = run
         self._console = console
         self._times: deque[tuple[float, int]] = deque(maxlen=SPEED_WINDOW)
         self._last_line = time.monotonic()
-        self._returns: dict[int, float] = {}
+        self._returns = np.full(run.settings.num_seeds, np.nan)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -38,7 +45,7 @@ class Display:
             expand=True,
         )
         self._task = self._bar.add_task(
-            run.config.env_id,
+            self._name,
             total=run.config.num_updates,
             status="compiling ...",
         )
@@ -53,18 +60,22 @@ class Display:
         if update:
             self.say(f"going on after update {update} of {self._run.config.num_updates}")
 
-    def advance(self, update: int, rows: list[dict[str, Any]]) -> None:
-        """Show that training has reached `update`, with these new rows of metrics."""
+    def advance(self, update: int, episode_returns: np.ndarray) -> None:
+        """Show that training has reached `update`.
+
+        Args:
+            update: Updates done.
+            episode_returns: Of the newest updates [count, num_agents], NaN where no episode ended.
+        """
         now = time.monotonic()
         self._times.append((now, update))
-        for row in rows:
-            if math.isfinite(row["episode_return"]):
-                self._returns[row["seed"]] = row["episode_return"]
+        for returns in episode_returns:
+            self._returns = np.where(np.isfinite(returns), returns, self._returns)
         self._bar.update(self._task, completed=update, status=self._status())
         finished = update == self._run.config.num_updates
         if not self._console.is_terminal and (finished or now - self._last_line > LINE_SECONDS):
             self._last_line = now
-            self.say(f"{self._run.config.env_id}: {self._steps(update)}{self._status()}")
+            self.say(f"{self._name}: {self._steps(update)}{self._status()}")
 
     def __enter__(self) -> Self:
         """Show the bar, if there is a terminal to show it on."""
@@ -95,7 +106,6 @@ class Display:
         if update1 > update0:
             per_update = self._run.config.batch_size * self._run.settings.num_seeds
             parts.append(f"{(update1 - update0) * per_update / (t1 - t0):,.0f} steps/s")
-        if self._returns:
-            mean = sum(self._returns.values()) / len(self._returns)
-            parts.append(f"episode return {mean:.1f}")
+        if np.isfinite(self._returns).any():
+            parts.append(f"episode return {np.nanmean(self._returns):.1f}")
         return ", ".join(parts)

@@ -9,7 +9,7 @@ from jax_ppo.app.checkpoints import from_arrays, list_checkpoints, read_checkpoi
 from jax_ppo.app.pictures.anatomy import clip_picture
 from jax_ppo.app.pictures.picture import Picture
 from jax_ppo.app.runs import Run
-from jax_ppo.app.training import initial_states
+from jax_ppo.app.training import initial_states, population_of
 from jax_ppo.config import PPOConfig
 from jax_ppo.train import train_updates
 from jax_ppo.types import TrainState
@@ -28,11 +28,10 @@ def agent_at(run: Run, update: int) -> TrainState:
         run: A run of JAX.
         update: At most the number of updates of the run.
     """
-    one = Run(run.path, run.config, run.settings)
     earlier = [c for c in list_checkpoints(run.checkpoints) if c.update <= update]
-    states, done = initial_states(one), 0
+    states, done = initial_states(population_of(run)), 0
     if earlier:
-        template = jax.eval_shape(lambda: initial_states(one))
+        template = jax.eval_shape(lambda: initial_states(population_of(run)))
         states = from_arrays(read_checkpoint(earlier[-1].path), template)
         done = earlier[-1].update
     states = jax.tree.map(lambda leaf: leaf[:1], states)

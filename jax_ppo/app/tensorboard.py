@@ -3,17 +3,14 @@
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from jax_ppo.app.history import INDEX
 from jax_ppo.app.runs import remove_folder
-
-INDEX = ("update", "steps", "seed")
-"""Entries of a row that say where it belongs, and are no metrics."""
 
 MAX_SEEDS = 64
 """Each seed keeps a file open, so that beyond this many only metrics.jsonl has them all."""
@@ -47,16 +44,7 @@ class EventLog:
         for writer in self._writers.values():
             writer.flush()
 
-    def __enter__(self) -> Self:
-        """The log itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the files."""
         for writer in self._writers.values():
             writer.close()

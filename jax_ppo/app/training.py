@@ -1,7 +1,8 @@
 """Training the agents of a run with JAX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
 from jax_ppo.app.devices import agree, plan_run, share_with_all
 from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.logs import Log, RunLog
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, record_start
 from jax_ppo.config import PPOConfig
@@ -19,11 +21,27 @@ from jax_ppo.train import init_train_states, train_updates
 from jax_ppo.types import Metrics, TrainState
 
 
+class Population(NamedTuple):
+    """Agents that are trained together."""
+
+    keys: jax.Array
+    """A random key for each agent [num_agents]."""
+    config: PPOConfig
+    """What is trained; a coefficient that is an array [num_agents] has an entry per agent."""
+
+
+def population_of(run: Run) -> Population:
+    """The agents of a run: one config, and an agent for each seed."""
+    return Population(keys_of(run.settings.seeds), run.config)
+
+
+def keys_of(seeds: Sequence[int]) -> jax.Array:
+    """The random keys of agents [len(seeds)]."""
+    return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+
+
 def train_run(run: Run, display: Display) -> TrainState:
     """Train the agents of a run, from its newest sound checkpoint to the end.
-
-    The pieces run one compiled program whatever their length, so a run that was interrupted and
-    resumed ends where an uninterrupted one does, bit for bit.
 
     Args:
         run: The run; where it has no checkpoint it starts from the beginning.
@@ -31,6 +49,27 @@ def train_run(run: Run, display: Display) -> TrainState:
 
     Returns:
         The trained agents, every leaf [num_seeds, ...].
+
+    Raises:
+        As `train_population`.
+    """
+    return train_population(run, population_of(run), display, RunLog(run))
+
+
+def train_population(run: Run, population: Population, display: Display, log: Log) -> TrainState:
+    """Train agents in a run folder, from its newest sound checkpoint to the end.
+
+    The pieces run one compiled program whatever their length, so a run that was interrupted and
+    resumed ends where an uninterrupted one does, bit for bit.
+
+    Args:
+        run: The run; where it has no checkpoint it starts from the beginning.
+        population: The agents.
+        display: Shows how far training is.
+        log: Takes the metrics.
+
+    Returns:
+        The trained agents, every leaf [num_agents, ...].
 
     Raises:
         Interrupted: A signal asked to stop; a checkpoint was written first.
@@ -42,19 +81,19 @@ def train_run(run: Run, display: Display) -> TrainState:
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
     if arrays is None:
-        states = initial_states(run)
+        states = initial_states(population)
     elif "key" not in arrays:
         raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
     else:
-        states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(run)))
+        states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(population)))
     record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
     execution = plan_run(run.config, run.settings)
-    advance = partial(_advance, config=run.config, execution=execution)
+    advance = partial(_advance, config=population.config, execution=execution)
     if jax.process_count() == 1:
-        return drive(run, states, update, display, advance, to_arrays)
+        return drive(run, states, update, display, advance, to_arrays, log)
     states = share_with_all(states, execution.mesh())
     try:
-        return drive(run, states, update, display, partial(_lead, advance), to_arrays)
+        return drive(run, states, update, display, partial(_lead, advance), to_arrays, log)
     finally:
         agree(0)
 
@@ -66,15 +105,14 @@ def follow_run(run: Run) -> None:
         run: What is trained; its folder is not touched.
     """
     execution = plan_run(run.config, run.settings)
-    states = share_with_all(initial_states(run), execution.mesh())
+    states = share_with_all(initial_states(population_of(run)), execution.mesh())
     while count := agree():
         states, _ = _advance(states, count, run.config, execution)
 
 
-def initial_states(run: Run) -> TrainState:
-    """The agents of a run before their first update, every leaf [num_seeds, ...]."""
-    keys = jax.vmap(jax.random.key)(np.asarray(run.settings.seeds, np.uint32))
-    return _init_train_states(keys, run.config)
+def initial_states(population: Population) -> TrainState:
+    """Agents before their first update, every leaf [num_agents, ...]."""
+    return _init_train_states(*population)
 
 
 @jax.jit

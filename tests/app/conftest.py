@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -42,8 +43,8 @@ class QuietDisplay(Display):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def advance(self, update: int, rows: list[dict]) -> None:
-        super().advance(update, rows)
+    def advance(self, update: int, episode_returns: np.ndarray) -> None:
+        super().advance(update, episode_returns)
         if self.after >= 0 and update >= self.after:
             self.action()
 

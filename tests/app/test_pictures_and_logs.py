@@ -50,8 +50,9 @@ def test_events_hold_what_the_rows_hold(finished_run: Run) -> None:
 def test_event_log_starts_anew(tmp_path: Path) -> None:
     row = {"update": 1, "steps": 10, "seed": 0, "loss": 1.0}
     for _ in range(2):
-        with EventLog(tmp_path / "log") as log:
-            log.add([row])
+        log = EventLog(tmp_path / "log")
+        log.add([row])
+        log.close()
     (path,) = (tmp_path / "log" / "seed_0").iterdir()
     assert [event.step for event in events(path) if event.summary.value] == [10]
 
@@ -102,13 +103,13 @@ def test_learning_curve_of_a_run_in_which_no_episode_ended(tmp_path: Path, new_r
 
 
 def test_display_on_a_terminal_and_off_it(finished_run: Run) -> None:
-    rows = [{"seed": 0, "episode_return": 20.0}, {"seed": 1, "episode_return": math.nan}]
+    returns = np.array([[20.0, math.nan]])
     for terminal in (False, True):
         screen = io.StringIO()
         console = Console(file=screen, force_terminal=terminal, width=120)
         with Display(finished_run, console) as display:
             display.begin(0)
-            display.advance(6, rows)
-            display.advance(12, rows)
+            display.advance(6, returns)
+            display.advance(12, returns)
         assert "steps/s, episode return 20.0" in screen.getvalue()
         assert ("384 steps x 2 agents" in screen.getvalue()) is not terminal

@@ -1,5 +1,6 @@
 """Pages about runs, the diagnostics, and what is drawn of clipping."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -71,14 +72,15 @@ def test_every_mark_is_drawn_both_ways(tmp_path: Path) -> None:
     assert list(figure.layout.xaxis3.ticktext) == ["tanh", "relu"]
 
 
-def test_report(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(finished_run.path)]) == 0
-    page = (finished_run.path / "report.html").read_text()
+def test_report(finished_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path(shutil.copytree(finished_run.path, tmp_path / "run"))
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
     for text in ("CartPole-v1", "num_envs", "explained variance", "clip band", "not evaluated"):
         assert text in page
     assert "<script src" not in page
     for name in ("learning_curve", "diagnostics", "clip_anatomy"):
-        assert is_png(finished_run.path / f"{name}.png")
+        assert is_png(run / f"{name}.png")
     assert "report.html" in capsys.readouterr().out
 
 

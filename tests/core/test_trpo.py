@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from jax_ppo import (
     Batch,
     Categorical,
+    Components,
     ConfigError,
     DiagGaussian,
     Network,
     PPOConfig,
+    compute_gae,
     init_train_state,
     make_env,
     make_network,
@@ -43,7 +45,7 @@ SAMPLES = 40
 jit_step = jax.jit(trpo_step, static_argnames="network")
 jit_gradient = jax.jit(jax.grad(surrogate_improvement), static_argnames="network")
 jit_improvement = jax.jit(surrogate_improvement, static_argnames="network")
-jit_train_step = jax.jit(trpo_train_step)
+jit_train_step = jax.jit(trpo_train_step, static_argnames="components")
 
 
 def tiny(env_id: str, **changes: Any) -> tuple[Any, Batch, Network]:
@@ -226,6 +228,40 @@ def test_a_quadratic_with_a_known_answer(damping: float) -> None:
     np.testing.assert_allclose(metrics["surrogate_improvement"], gain, rtol=2e-5)
     assert metrics["step_fraction"] == 1
     assert metrics["cg_residual"] < 1e-6
+
+
+NARROWING = Network(
+    init=lambda _: {"log_std": jnp.zeros(1)},
+    apply=lambda params, obs: (
+        DiagGaussian(jnp.zeros((len(obs), 1)), jnp.broadcast_to(params["log_std"], (len(obs), 1))),
+        jnp.zeros(len(obs)),
+    ),
+)
+"""The parameter is the logarithm of the standard deviation; the mean is 0."""
+
+
+@pytest.mark.parametrize(("max_kl", "fraction"), [(0.01, 0.5), (0.5, 0.5), (18.0, 0.25)])
+def test_a_divergence_that_outgrows_its_quadratic_form(max_kl: float, fraction: float) -> None:
+    """The mode pays, so narrower is better without end: it is the bound that sends the step back.
+
+    F = 2, so the longest step is d = -sqrt(max_kl), where KL = d + (exp(-2 d) - 1) / 2 > d^2.
+    """
+    params = NARROWING.init(jax.random.key(0))
+    distribution, values = NARROWING.apply(params, jnp.zeros((2, 1)))
+    action = jnp.zeros((2, 1))
+    log_prob = distribution.log_prob(action)
+    batch = Batch(action, action, None, log_prob, values, jnp.ones(2), jnp.ones(2))
+    region = TrustRegion(max_kl=max_kl, damping=1e-6)
+    new, metrics = jit_step(params, batch, NARROWING, region)
+    tried = {part: np.sqrt(max_kl) * part for part in (1.0, 0.5, 0.25)}
+    kl = {part: -d + (np.exp(2 * d) - 1) / 2 for part, d in tried.items()}
+    assert kl[2 * fraction] > max_kl > kl[fraction]
+    assert metrics["step_fraction"] == fraction
+    np.testing.assert_allclose(new["log_std"], -tried[fraction], rtol=1e-5)
+    np.testing.assert_allclose(metrics["kl"], kl[fraction], rtol=1e-3)
+    # r = exp(d) at the mode
+    gain = np.expm1(tried[fraction])
+    np.testing.assert_allclose(metrics["surrogate_improvement"], gain, rtol=1e-4)
 
 
 def test_the_step_depends_on_policies_and_not_on_their_parameters() -> None:
@@ -457,7 +493,7 @@ LEARN = PPOConfig(
     learning_rate=3e-3,
     learning_rate_schedule="constant",
 )
-TWIN_STEPS = jax.jit(
+thirty_steps = jax.jit(
     lambda state, config: jax.lax.scan(lambda s, _: trpo_train_step(s, config), state, length=30)
 )
 
@@ -465,7 +501,7 @@ TWIN_STEPS = jax.jit(
 def test_trpo_learns_cartpole_within_its_bound() -> None:
     """Thirty steps of the policy, on 61,440 of the environment: from 20 to hundreds."""
     state = init_train_state(jax.random.key(0), LEARN)
-    state, metrics = TWIN_STEPS(state, LEARN)
+    state, metrics = thirty_steps(state, LEARN)
     returns = metrics["episode_return"]
     assert returns[0] < 40
     assert np.nanmean(returns[-8:]) > 200
@@ -474,22 +510,46 @@ def test_trpo_learns_cartpole_within_its_bound() -> None:
     assert state.update == 30
 
 
-def test_fitting_the_critic_leaves_the_policy_alone() -> None:
-    """Or the divergence would be more than TRPO has measured.
+SHORT = LEARN.replace(
+    num_steps=8, total_steps=128, learning_rate_schedule="linear", target_kl=1e-9, kl_coef=1.0
+)
+"""One update; with bounds of PPO's, which must not hold the critic up."""
 
-    PPO's own bounds, a KL stop that fires at once and a KL penalty, do not hold the critic up.
-    """
-    config = LEARN.replace(num_steps=8, total_steps=128, target_kl=1e-9, kl_coef=1.0)
-    state = init_train_state(jax.random.key(0), config)
-    fitted, metrics = jit_train_step(state, config)
-    unfitted, _ = jit_train_step(state, config.replace(learning_rate=0.0))
-    for name, leaf in fitted.params["params"].items():
-        other = unfitted.params["params"][name]
+
+def assert_policies(one: Any, other: Any, *, rtol: float) -> None:
+    """The policy's leaves close, the critic's not."""
+    for name, leaf in one["params"].items():
         if name.startswith("value"):
-            assert largest_difference(leaf, other) > 1e-4
+            assert largest_difference(leaf, other["params"][name]) > 1e-4
         else:
-            assert_trees_equal(leaf, other)
+            assert_trees_close(leaf, other["params"][name], rtol=rtol, atol=rtol)
+
+
+def test_fitting_the_critic_leaves_the_policy_alone() -> None:
+    """Or the divergence would be more than TRPO has measured."""
+    state = init_train_state(jax.random.key(0), SHORT)
+    fitted, metrics = jit_train_step(state, SHORT)
+    assert metrics["step_fraction"] > 0
     assert np.isfinite(metrics["value_loss"])
+    # The schedule has come to its end, so the rate is zero.
+    unfitted, _ = jit_train_step(state.replace(update=jnp.int32(1)), SHORT)
+    assert_policies(fitted.params, unfitted.params, rtol=0.0)
+    assert_trees_equal(
+        unfitted.params["params"]["value_head"], state.params["params"]["value_head"]
+    )
+
+
+def generous_gae(*arguments: Any) -> tuple[jax.Array, jax.Array]:
+    """Advantages that are all too good by 100."""
+    advantages, returns = compute_gae(*arguments)
+    return advantages + 100.0, returns + 100.0
+
+
+def test_advantages_are_compared_with_their_mean() -> None:
+    state = init_train_state(jax.random.key(0), SHORT)
+    plain, _ = jit_train_step(state, SHORT)
+    generous, _ = jit_train_step(state, SHORT, Components(advantage_fn=generous_gae))
+    assert_policies(generous.params, plain.params, rtol=1e-3)
 
 
 @pytest.mark.parametrize("change", [{"shared_trunk": True}, {"optimizer": "adamw"}])

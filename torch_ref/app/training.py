@@ -9,6 +9,7 @@ import torch
 
 from jax_ppo.app.checkpoints import Arrays
 from jax_ppo.app.driver import drive
+from jax_ppo.app.logs import RunLog
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, record_start
 from jax_ppo.config import PPOConfig
@@ -38,7 +39,8 @@ def train_run(run: Run, display: Display) -> list[TrainState]:
         init_train_state(torch.Generator().manual_seed(seed), run.config)
         for seed in run.settings.seeds
     ]
-    return drive(run, states, 0, display, partial(_advance, config=run.config), to_arrays)
+    advance = partial(_advance, config=run.config)
+    return drive(run, states, 0, display, advance, to_arrays, RunLog(run))
 
 
 def to_arrays(states: list[TrainState]) -> Arrays:

@@ -13,6 +13,9 @@ from jax_ppo.app.statistics import interval_of_curves
 NUM_BINS = 100
 """Points of a learning curve: each is the mean of the episodes that ended between two of them."""
 
+MAX_BANDS = 4
+"""So many curves can have an interval each."""
+
 RETURN_LABEL = "episode return (sum of rewards)"
 
 
@@ -67,31 +70,18 @@ def learning_curve(run: Run, history: History) -> Picture:
     )
 
 
-def compared_curves(title: str, curves: Mapping[str, Curve]) -> Picture:
+def compared_curves(title: str, curves: Mapping[str, Curve], against_time: bool = True) -> Picture:
     """The learning curves of several runs, against steps and against time.
 
     Args:
         title: What is compared.
         curves: By the name that the legend is to have.
+        against_time: Whether the time that each took says anything.
     """
-    return Picture(
-        title,
-        (
-            _against_steps(
-                tuple(
-                    _summary_line(name, curve, curve.steps, colour)
-                    for colour, (name, curve) in enumerate(curves.items())
-                )
-            ),
-            _against_time(
-                tuple(
-                    _summary_line(name, curve, curve.seconds, colour)
-                    for colour, (name, curve) in enumerate(curves.items())
-                )
-            ),
-        ),
-        columns=2,
-    )
+    panels: tuple[Panel, ...] = (_against_steps(_lines(curves, "steps")),)
+    if against_time:
+        panels += (_against_time(_lines(curves, "seconds")),)
+    return Picture(title, panels, columns=len(panels))
 
 
 def title_of(run: Run) -> str:
@@ -103,6 +93,17 @@ def title_of(run: Run) -> str:
 def name_seeds(seeds: Sequence[int]) -> str:
     """A range of seeds in words."""
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+
+
+def _lines(curves: Mapping[str, Curve], x: str) -> tuple[Line, ...]:
+    """A line for each run; of many, the bands would hide one another."""
+    lines = tuple(
+        _summary_line(name, curve, getattr(curve, x), colour)
+        for colour, (name, curve) in enumerate(curves.items())
+    )
+    if len(lines) > MAX_BANDS:
+        return tuple(line._replace(low=None, high=None) for line in lines)
+    return lines
 
 
 def _summary_label(curve: Curve) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ PANEL_SIZE = {1: (8.0, 4.5), 2: (6.0, 3.6)}
 """Width and height of a panel in inches, by the number of columns; from three on, SMALL_PANEL."""
 SMALL_PANEL = (4.6, 3.0)
 MANY_NAMES = 4
-"""So many names fit under an axis; more of them are turned."""
+"""So many names fit under an axis or into a panel; more are turned, or stand below."""
 
 
 def write_png(picture: Picture, path: Path) -> None:
@@ -43,6 +44,7 @@ def write_png(picture: Picture, path: Path) -> None:
         _draw_panel(axes, panel)
     for axes in grid.flat[len(picture.panels) :]:
         axes.set_axis_off()
+    _draw_legends(figure)
     figure.suptitle(picture.title)
     unfinished = path.with_name(f"{path.name}.tmp")
     figure.savefig(unfinished, dpi=120, format="png")
@@ -75,10 +77,30 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     axes.grid(alpha=0.3)
+
+
+def _draw_legends(figure: Figure) -> None:
+    """A legend in each panel or, where one would cover the curves, one below all of them."""
+    legends = [_legend_of(axes) for axes in figure.axes]
+    everything = {label: handle for legend in legends for label, handle in legend.items()}
+    if len(everything) > MANY_NAMES:
+        figure.legend(
+            everything.values(),
+            everything.keys(),
+            loc="outside lower center",
+            ncols=2,
+            fontsize="small",
+        )
+        return
+    for axes, legend in zip(figure.axes, legends, strict=True):
+        if legend:
+            axes.legend(legend.values(), legend.keys(), loc="best", fontsize="small")
+
+
+def _legend_of(axes: Axes) -> dict[str, Artist]:
+    """What stands for each label of a panel."""
     handles, labels = axes.get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))
-    if named:
-        axes.legend(named.values(), named.keys(), loc="best", fontsize="small")
+    return dict(zip(labels, handles, strict=True))
 
 
 def _draw_mark(axes: Axes, mark: Mark) -> None:
