@@ -1,4 +1,4 @@
-"""The command line of the JAX trainer: jax-ppo train, evaluate, resume, export, envs."""
+"""The command line of the JAX trainer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ from jax_ppo.app.commands import (
 )
 from jax_ppo.app.devices import is_leader, keep_compiled_programs, set_up_devices
 from jax_ppo.app.evaluation import evaluate_agents, load_agents
+from jax_ppo.app.experiment_command import experiment_command
 from jax_ppo.app.options import parse_options
+from jax_ppo.app.play import play_command
 from jax_ppo.app.reports import compare_command, doctor_command, report_command
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.sweep_command import resume_sweep, sweep_command
@@ -42,7 +44,9 @@ PPO in pure JAX: the whole training loop under one jit.
   jax-ppo train [ENV_ID]              train one agent or many; CartPole-v1 if nothing else is said
   jax-ppo evaluate RUN                say how good the agents of a run are
   jax-ppo sweep [ENV_ID] --grid ...   try many settings at once, and rank them
+  jax-ppo experiment [NAME]           run an experiment on PPO's parts; without a name, list them
   jax-ppo resume RUN                  go on with a run or a sweep that was stopped
+  jax-ppo play RUN                    draw an episode of an agent, as an animated GIF
   jax-ppo doctor RUN                  say why it may not be learning, and what to try
   jax-ppo report RUN                  make one page of all there is to see of a run
   jax-ppo compare RUN RUN ...         lay runs beside one another
@@ -142,6 +146,8 @@ COMMANDS: dict[str, Command] = {
     "evaluate": partial(evaluate_command, SIDE),
     "resume": resume_command,
     "sweep": sweep_command,
+    "experiment": experiment_command,
+    "play": partial(play_command, SIDE),
     "doctor": doctor_command,
     "report": report_command,
     "compare": compare_command,

@@ -1,7 +1,7 @@
 """Search spaces: what the options of `jax-ppo sweep` say, as configs to train.
 
 A trial is a mapping from names of config fields to values; `env_params.NAME` names a parameter of
-the environment.
+the environment, and `advantages` one of the ESTIMATORS.
 """
 
 import dataclasses
@@ -15,14 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_ppo.app.estimators import ESTIMATORS
 from jax_ppo.app.options import UsageError
 from jax_ppo.config import COEFFICIENTS, PPOConfig, unknown_name
+from jax_ppo.train import Components
 
 Trial = dict[str, Any]
 """Values by name of a field."""
 
 ENV_PARAM = "env_params."
 """What stands before the name of an environment's parameter."""
+
+ADVANTAGES = "advantages"
+"""What names the advantage estimator, which is no field of the config."""
 
 
 class Range(NamedTuple):
@@ -111,7 +116,11 @@ def apply_trial(base: PPOConfig, trial: Trial) -> PPOConfig:
     Raises:
         ConfigError: A value is outside its field's range.
     """
-    fields = {name: value for name, value in trial.items() if not name.startswith(ENV_PARAM)}
+    fields = {
+        name: value
+        for name, value in trial.items()
+        if not name.startswith(ENV_PARAM) and name != ADVANTAGES
+    }
     params = {
         name.removeprefix(ENV_PARAM): value
         for name, value in trial.items()
@@ -120,11 +129,22 @@ def apply_trial(base: PPOConfig, trial: Trial) -> PPOConfig:
     return base.replace(**fields, env_params={**base.env_params, **params})
 
 
-def group_by_shape(configs: Sequence[PPOConfig]) -> list[list[int]]:
-    """Indices of configs that one program can train together, since only coefficients differ."""
+def components_of(trial: Trial) -> Components:
+    """The functions that a trial trains with."""
+    return Components(advantage_fn=ESTIMATORS[trial.get(ADVANTAGES, "gae")])
+
+
+def group_by_program(configs: Sequence[PPOConfig], trials: Sequence[Trial]) -> list[list[int]]:
+    """Indices of trials that one program can train together, since only coefficients differ.
+
+    Args:
+        configs: The config of each trial.
+        trials: The trials.
+    """
     groups: dict[Any, list[int]] = {}
-    for i, config in enumerate(configs):
-        groups.setdefault(jax.tree.structure(config), []).append(i)
+    for i, (config, trial) in enumerate(zip(configs, trials, strict=True)):
+        program = (jax.tree.structure(config), components_of(trial))
+        groups.setdefault(program, []).append(i)
     return list(groups.values())
 
 
@@ -166,6 +186,10 @@ def _parse_value(name: str, text: str) -> Any:
     """A value of a field, from its text."""
     if name.startswith(ENV_PARAM):
         return _number(name, text, float)
+    if name == ADVANTAGES:
+        if text not in ESTIMATORS:
+            raise UsageError(unknown_name("estimator", text, ESTIMATORS))
+        return text
     specs = {spec.name: spec for spec in dataclasses.fields(PPOConfig)}
     specs = {key: spec for key, spec in specs.items() if key not in ("env_params", "env_kwargs")}
     if name not in specs:

@@ -29,7 +29,13 @@ from jax_ppo.app.logs import CURVES, CurveLog
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import RunSettings, create_run, open_run, read_rows, write_json
-from jax_ppo.app.search import Trial, apply_trial, group_by_shape, stack_configs
+from jax_ppo.app.search import (
+    Trial,
+    apply_trial,
+    components_of,
+    group_by_program,
+    stack_configs,
+)
 from jax_ppo.app.statistics import Summary, summarize
 from jax_ppo.app.training import Population, keys_of, train_population
 from jax_ppo.config import ConfigError, PPOConfig
@@ -57,6 +63,8 @@ class Sweep:
     """Ranges that further batches are drawn from, in the words of the command line."""
     num_trials: int = 0
     """Trials in all, where further batches depend on the results of those before."""
+    names: tuple[str, ...] = ()
+    """What the pictures call each trial; empty: by its values."""
     title: str = ""
     """What the pictures call it; empty: the environment and what is varied."""
 
@@ -64,6 +72,10 @@ class Sweep:
     def configs(self) -> list[PPOConfig]:
         """The config of every trial."""
         return [apply_trial(self.base, trial) for trial in self.trials]
+
+    def name_of(self, trial: int) -> str:
+        """What to call a trial."""
+        return self.names[trial] if self.names else describe_trial(self.trials[trial])
 
     @property
     def fields(self) -> list[str]:
@@ -153,6 +165,7 @@ def open_sweep(path: Path) -> Sweep:
             batch_size=content["batch_size"],
             sample=tuple(content["sample"]),
             num_trials=content["num_trials"],
+            names=tuple(content["names"]),
             title=content["title"],
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -196,11 +209,13 @@ def run_sweep(sweep: Sweep, console: Console) -> None:
 
 def parts_of(sweep: Sweep) -> list[Part]:
     """The parts of a sweep: trials of one batch that differ in nothing but coefficients."""
-    configs = sweep.configs
+    configs, size = sweep.configs, sweep.batch_size
     groups = [
         tuple(start + place for place in group)
-        for start in range(0, len(configs), sweep.batch_size)
-        for group in group_by_shape(configs[start : start + sweep.batch_size])
+        for start in range(0, len(configs), size)
+        for group in group_by_program(
+            configs[start : start + size], sweep.trials[start : start + size]
+        )
     ]
     return [Part(sweep.path / f"part_{number:03d}", group) for number, group in enumerate(groups)]
 
@@ -219,7 +234,8 @@ def _train_part(sweep: Sweep, part: Part, name: str, console: Console) -> None:
         stack_configs([configs[trial] for trial, _ in agents]),
     )
     with Display(run, console, name) as display:
-        states = train_population(run, population, display, CurveLog(run))
+        components = components_of(sweep.trials[part.trials[0]])
+        states = train_population(run, population, display, CurveLog(run), components)
     returns = _evaluate(sweep, [configs[trial] for trial in part.trials], population, states)
     diverged = _diverged(states)
     outcomes = [

@@ -17,7 +17,7 @@ from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, record_start
 from jax_ppo.config import PPOConfig
 from jax_ppo.execution import Execution
-from jax_ppo.train import init_train_states, train_updates
+from jax_ppo.train import DEFAULT_COMPONENTS, Components, init_train_states, train_updates
 from jax_ppo.types import Metrics, TrainState
 
 
@@ -56,7 +56,13 @@ def train_run(run: Run, display: Display) -> TrainState:
     return train_population(run, population_of(run), display, RunLog(run))
 
 
-def train_population(run: Run, population: Population, display: Display, log: Log) -> TrainState:
+def train_population(
+    run: Run,
+    population: Population,
+    display: Display,
+    log: Log,
+    components: Components = DEFAULT_COMPONENTS,
+) -> TrainState:
     """Train agents in a run folder, from its newest sound checkpoint to the end.
 
     The pieces run one compiled program whatever their length, so a run that was interrupted and
@@ -67,6 +73,7 @@ def train_population(run: Run, population: Population, display: Display, log: Lo
         population: The agents.
         display: Shows how far training is.
         log: Takes the metrics.
+        components: Functions to use in place of the usual ones.
 
     Returns:
         The trained agents, every leaf [num_agents, ...].
@@ -88,7 +95,9 @@ def train_population(run: Run, population: Population, display: Display, log: Lo
         states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(population)))
     record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
     execution = plan_run(run.config, run.settings)
-    advance = partial(_advance, config=population.config, execution=execution)
+    advance = partial(
+        _advance, config=population.config, execution=execution, components=components
+    )
     if jax.process_count() == 1:
         return drive(run, states, update, display, advance, to_arrays, log)
     states = share_with_all(states, execution.mesh())
@@ -127,11 +136,15 @@ def _lead(
     return advance(states, agree(count))
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames="execution")
+@partial(jax.jit, donate_argnums=0, static_argnames=("execution", "components"))
 def _advance(
-    states: TrainState, num_updates: int, config: PPOConfig, execution: Execution
+    states: TrainState,
+    num_updates: int,
+    config: PPOConfig,
+    execution: Execution,
+    components: Components = DEFAULT_COMPONENTS,
 ) -> tuple[TrainState, Metrics]:
-    results = train_updates(states, config, num_updates, CAPACITY, execution=execution)
+    results = train_updates(states, config, num_updates, CAPACITY, components, execution)
     if jax.process_count() == 1:
         return results
     # The leader writes what all have computed, so it has to hold all of it.

@@ -235,7 +235,21 @@ def test_divergence_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("run/evaluation.json").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "resume", "envs"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "evaluate",
+        "resume",
+        "envs",
+        "play",
+        "doctor",
+        "report",
+        "compare",
+        "sweep",
+        "experiment",
+    ],
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])

@@ -22,7 +22,7 @@ from jax_ppo.app.search import (
     Search,
     apply_trial,
     draw_trials,
-    group_by_shape,
+    group_by_program,
     parse_search,
     stack_configs,
 )
@@ -214,7 +214,10 @@ def test_groups_differ_in_nothing_but_coefficients() -> None:
         {"env_params": {"length": 2.0}},
     ]
     configs = [PPOConfig(**change) for change in changes]
-    assert group_by_shape(configs) == [[0, 1], [2], [3], [4, 5]]
+    trials: list[dict] = [{} for _ in configs]
+    assert group_by_program(configs, trials) == [[0, 1], [2], [3], [4, 5]]
+    trials[1] = {"advantages": "monte_carlo"}
+    assert group_by_program(configs, trials) == [[0], [1], [2], [3], [4, 5]]
     assert stack_configs(configs[:2]).gamma.tolist() == pytest.approx([0.9, 0.8])
 
 
@@ -227,6 +230,7 @@ def test_groups_differ_in_nothing_but_coefficients() -> None:
         (["learning_rate=a"], [], "learning_rate takes a number, not 'a'"),
         (["num_envs=1.5"], [], "num_envs takes a whole number"),
         (["shared_trunk=1"], [], "true or false"),
+        (["advantages=gea"], [], "there is no estimator 'gea'; did you mean gae"),
         (["gamma=0.9"], ["gamma=uniform:0,1"], "gamma is given twice"),
         ([], ["gamma=0.9,0.99"], "--sample takes NAME=uniform"),
         ([], ["gamma=log:0,1"], "two positive numbers"),

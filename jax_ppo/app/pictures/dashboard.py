@@ -59,7 +59,7 @@ def _is_alive(history: History, gauge: Gauge) -> bool:
 
 def _panel(run: Run, history: History, gauge: Gauge) -> Panel:
     """One metric against steps."""
-    steps, values = _thin(history.steps, history.metrics[gauge.metric])
+    steps, values = thin(history.steps, history.metrics[gauge.metric])
     seen = np.isfinite(values).any(axis=1)
     steps, values = steps[seen], values[seen]
     marks: tuple[Mark, ...] = (_median_line(steps, values),)
@@ -77,14 +77,20 @@ def _median_line(steps: np.ndarray, values: np.ndarray) -> Line:
     return Line("", steps, middle, np.nanmin(values, axis=1), np.nanmax(values, axis=1))
 
 
-def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over equal stretches of updates, NUM_BINS of them at most.
+def thin(
+    steps: np.ndarray, values: np.ndarray, num_bins: int = NUM_BINS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means over equal stretches of updates.
 
     Args:
         steps: [num_updates].
         values: [num_updates, num_seeds]; NaN is left out of the means.
+        num_bins: Stretches, at most.
+
+    Returns:
+        Steps at the end of each stretch [n], and means [n, num_seeds].
     """
-    stretch = -(-len(steps) // NUM_BINS)
+    stretch = -(-len(steps) // num_bins)
     starts = np.arange(0, len(steps), stretch)
     known = np.isfinite(values)
     counts = np.add.reduceat(known, starts, axis=0, dtype=float)

@@ -1,20 +1,29 @@
 """Pictures of a sweep: the ranking, each field's effect, and learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jax_ppo.app.history import History
 from jax_ppo.app.pictures.curves import compared_curves, curve_of
-from jax_ppo.app.pictures.picture import COLOURS, Panel, Picture, Points
-from jax_ppo.app.sweeps import Outcome, Ranked, Sweep, describe_trial, show_value
+from jax_ppo.app.pictures.dashboard import thin
+from jax_ppo.app.pictures.picture import COLOURS, Line, Panel, Picture, Points
+from jax_ppo.app.sweeps import Ranked, Sweep, show_value
 
 SCORE_LABEL = "evaluation return"
 MAX_RANKED = 30
 """Trials in the picture of the ranking; the table has them all."""
 NUM_BINS = 40
 """Points of a learning curve."""
+METRIC_LABELS = {
+    "approx_kl": "KL divergence per update (nats)",
+    "clip_fraction": "clipped share of samples",
+    "entropy": "entropy (nats)",
+    "explained_variance": "explained variance (share of 1)",
+    "kl_stop": "share of updates stopped early",
+}
+"""Axes of the diagnostics."""
 MAX_VALUES = 8
 """So many different values get a place each on the axis; more are drawn as numbers."""
 
@@ -48,12 +57,45 @@ def curves_picture(
     """The learning curves of the best trials."""
     shown = [entry.trial for entry in ranked[: len(COLOURS)]]
     curves = {
-        describe_trial(sweep.trials[trial]): curve_of(histories[trial], NUM_BINS)
+        sweep.name_of(trial): curve_of(histories[trial], NUM_BINS)
         for trial in sorted(shown)
         if trial in histories
     }
     title = f"{title_of(sweep)}: learning curves"
     return compared_curves(title, curves, against_time=False)
+
+
+def metrics_picture(
+    sweep: Sweep, histories: Mapping[int, History], metrics: Sequence[str]
+) -> Picture:
+    """Diagnostics of every trial over training: the median over its agents.
+
+    Args:
+        sweep: The sweep.
+        histories: The curves of its trials.
+        metrics: Names of what to show, a panel each.
+    """
+    panels = tuple(
+        Panel(
+            name,
+            "environment steps of each agent",
+            METRIC_LABELS[name],
+            tuple(
+                _median_line(sweep.name_of(trial), history, name, colour)
+                for colour, (trial, history) in enumerate(sorted(histories.items()))
+            ),
+            from_zero=True,
+        )
+        for name in metrics
+    )
+    return Picture(f"{title_of(sweep)}: diagnostics", panels, columns=min(len(panels), 3))
+
+
+def _median_line(label: str, history: History, name: str, colour: int) -> Line:
+    """One diagnostic of one trial, in NUM_BINS stretches."""
+    steps, values = thin(history.steps, history.metrics[name], NUM_BINS)
+    seen = np.isfinite(values).any(axis=1)
+    return Line(label, steps[seen], np.nanmedian(values[seen], axis=1), colour=colour)
 
 
 def title_of(sweep: Sweep) -> str:
@@ -76,11 +118,6 @@ def score_table(sweep: Sweep, ranked: Sequence[Ranked]) -> tuple[list[str], list
         row = [str(place), str(trial), *values, f"{summary.iqm:.1f}", interval, *extremes]
         rows.append([*row, str(diverged or "")])
     return columns, rows
-
-
-def agents_of(outcomes: Sequence[Outcome], trial: int) -> list[float]:
-    """The returns of a trial's agents."""
-    return [outcome.episode_return for outcome in outcomes if outcome.trial == trial]
 
 
 def _marginal(sweep: Sweep, ranked: Sequence[Ranked], name: str) -> Panel:
@@ -115,5 +152,7 @@ def _sortable(value: Any) -> tuple[tuple[int, Any], Any]:
 
 
 def _short(sweep: Sweep, trial: int) -> str:
-    """A trial's values without the names of the fields."""
+    """A trial's name, or its values without the names of the fields."""
+    if sweep.names:
+        return sweep.names[trial]
     return ", ".join(show_value(value) for value in sweep.trials[trial].values())

@@ -1,0 +1,165 @@
+"""jax-ppo experiment: run a named experiment and say what came out."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from jax_ppo.app.commands import check_episodes, say
+from jax_ppo.app.experiments import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.options import UsageError, parse_options
+from jax_ppo.app.pictures import page
+from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.pictures.sweep import (
+    curves_picture,
+    metrics_picture,
+    ranking_picture,
+    score_table,
+    title_of,
+)
+from jax_ppo.app.runs import RunSettings, write_json
+from jax_ppo.app.sweeps import (
+    Sweep,
+    create_sweep,
+    histories_of,
+    is_sweep,
+    open_sweep,
+    outcomes_of,
+    rank,
+    run_sweep,
+    set_up_sweep,
+    write_tables,
+)
+from jax_ppo.config import unknown_name
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """Run a named experiment; without a name, list them."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")] = ""
+    """Which experiment."""
+    num_seeds: int | None = None
+    """Agents per trial. None: as many as the experiment usually has."""
+    total_steps: int | None = None
+    """Environment steps of each agent. None: as many as the experiment usually has."""
+    seed: int = 0
+    """Seed of the first agent of each trial."""
+    eval_episodes: int = 32
+    """Episodes that each trained agent is evaluated on."""
+    out: Path | None = None
+    """Folder to make, or to go on in if the experiment was stopped there. None:
+    experiments/NAME-TIME."""
+
+
+def experiment_command(words: list[str], console: Console) -> None:
+    """jax-ppo experiment."""
+    options = parse_options(ExperimentOptions, "jax-ppo experiment", words)
+    if not options.name:
+        console.print(_table_of_experiments())
+        return
+    if options.name not in EXPERIMENTS:
+        raise UsageError(unknown_name("experiment", options.name, EXPERIMENTS))
+    check_episodes(options.eval_episodes)
+    experiment = EXPERIMENTS[options.name]
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    path = options.out or Path("experiments") / f"{options.name}-{stamp}"
+    sweep = open_sweep(path) if is_sweep(path) else _make_sweep(experiment, options, path)
+    say(console, f"{experiment.question} (folder: {sweep.path})")
+    run_experiment(experiment, sweep, console)
+
+
+def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Results:
+    """Train the trials of an experiment, draw them, and say which claims hold.
+
+    Args:
+        experiment: The experiment.
+        sweep: Its trials.
+        console: Where to show the progress and the outcome.
+    """
+    set_up_sweep(sweep)
+    if not is_sweep(sweep.path):
+        create_sweep(sweep)
+    run_sweep(sweep, console)
+    write_tables(sweep)
+    ranked, histories = rank(outcomes_of(sweep)), histories_of(sweep)
+    results = Results(
+        {sweep.names[entry.trial]: entry for entry in ranked},
+        {sweep.names[trial]: history for trial, history in histories.items()},
+    )
+    outcomes = _judge(experiment, results)
+    pictures = {
+        "ranking": ranking_picture(sweep, ranked),
+        "curves": curves_picture(sweep, ranked, histories),
+        "diagnostics": metrics_picture(sweep, histories, experiment.metrics),
+    }
+    for name, picture in pictures.items():
+        write_png(picture, sweep.path / f"{name}.png")
+    page.write_page(
+        sweep.path / "index.html",
+        experiment.question,
+        [
+            page.paragraph(title_of(sweep)),
+            page.paragraph(experiment.text),
+            page.heading("What came out"),
+            page.bullets(outcomes or ["Look at the pictures; nothing is claimed beforehand."]),
+            *(page.figure(picture) for picture in pictures.values()),
+            page.heading("Ranking"),
+            page.table(*score_table(sweep, ranked)),
+        ],
+    )
+    write_json(sweep.path / "claims.json", outcomes)
+    for entry in ranked:
+        name, summary = sweep.names[entry.trial], entry.summary
+        interval = f"[{summary.ci_low:.1f}, {summary.ci_high:.1f}]"
+        say(console, f"  {name:<28} IQM {summary.iqm:9.1f}  {interval:>20}")
+    for outcome in outcomes:
+        say(console, outcome)
+    say(console, f"\n{experiment.text}\n\nwritten to {sweep.path}/index.html")
+    return results
+
+
+def _make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) -> Sweep:
+    """The trials of an experiment as a sweep that does not exist yet."""
+    base = experiment.base
+    if options.total_steps is not None:
+        base = base.replace(total_steps=options.total_steps)
+    num_seeds = experiment.num_seeds if options.num_seeds is None else options.num_seeds
+    return Sweep(
+        path=path,
+        base=base,
+        trials=tuple(experiment.trials.values()),
+        settings=RunSettings(seed=options.seed, num_seeds=num_seeds),
+        eval_episodes=options.eval_episodes,
+        batch_size=len(experiment.trials),
+        num_trials=len(experiment.trials),
+        names=tuple(experiment.trials),
+        title=experiment.question,
+    )
+
+
+def _judge(experiment: Experiment, results: Results) -> list[str]:
+    """Each claim with its two numbers, and whether it holds here."""
+    lines = []
+    for claim in experiment.claims:
+        greater, smaller = claim.measure(results)
+        verdict = "seen" if greater > smaller else "NOT seen"
+        lines.append(f"{verdict}: {claim.text} ({greater:.4g} against {smaller:.4g})")
+    return lines
+
+
+def _table_of_experiments() -> Table:
+    """The experiments and their questions."""
+    table = Table()
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("question")
+    table.add_column("environment", no_wrap=True)
+    table.add_column("trials")
+    for name, experiment in EXPERIMENTS.items():
+        trials = ", ".join(experiment.trials)
+        table.add_row(name, experiment.question, experiment.base.env_id, trials)
+    return table
