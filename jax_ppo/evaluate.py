@@ -37,16 +37,18 @@ def evaluate_policy(
         max_steps: Steps after which an episode counts as unfinished. None: the environment's limit.
 
     Raises:
-        ConfigError: max_steps is None and the environment's limit is not known, or num_episodes is
-            less than 1.
+        ConfigError: max_steps is None and the environment's limit is not known, or
+            num_episodes or max_steps is less than 1.
     """
     env = components.make_env(config)
     network = components.make_network(config, env)
     limit = env.max_episode_steps if max_steps is None else max_steps
     if limit is None:
         raise ConfigError("the environment's time limit is not known here: pass max_steps")
-    if num_episodes < 1:
-        raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
+    if num_episodes < 1 or limit < 1:
+        raise ConfigError(
+            f"num_episodes and max_steps must be at least 1, got {num_episodes} and {limit}"
+        )
     discrete = isinstance(env.actions, DiscreteActions)
 
     def step(carry: tuple) -> tuple:

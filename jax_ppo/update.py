@@ -10,7 +10,7 @@ import optax
 
 from jax_ppo.advantages import normalize_advantages
 from jax_ppo.collectives import mean_over_devices, own_share
-from jax_ppo.config import PPOConfig
+from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.losses import ppo_loss
 from jax_ppo.networks import Network
 from jax_ppo.types import Batch, Metrics, Params
@@ -97,6 +97,9 @@ def gradient_step(
     Returns:
         The learner after the step, and the loss's metrics with grad_norm (before clipping) and
         `taken`: 1 where the step was taken, else 0.
+
+    Raises:
+        ConfigError: There is a target_kl, but the loss does not measure approx_kl.
     """
 
     def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
@@ -111,6 +114,8 @@ def gradient_step(
     steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
     after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
     if config.target_kl is not None:
+        if "approx_kl" not in metrics:
+            raise ConfigError("target_kl needs a loss_fn whose metrics have approx_kl")
         # Not `>`: a divergence that is not a number must stop too.
         stopped = learner.stopped | ~(metrics["approx_kl"] <= config.target_kl)
         after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, learner)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from jax_ppo.config import PPOConfig
+from jax_ppo.config import ConfigError, PPOConfig
 from torch_ref.advantages import normalize_advantages
 from torch_ref.losses import ppo_loss
 from torch_ref.networks import Network
@@ -184,10 +184,15 @@ def gradient_step(
     Returns:
         The learner after the step, and the loss's metrics with grad_norm (before clipping) and
         `taken`: 1 where the step was taken, else 0.
+
+    Raises:
+        ConfigError: There is a target_kl, but the loss does not measure approx_kl.
     """
     gradient, metrics = loss_gradient(learner.params, batch, config, network, coefficients, loss_fn)
     stopped = learner.stopped
     if config.target_kl is not None:
+        if "approx_kl" not in metrics:
+            raise ConfigError("target_kl needs a loss_fn whose metrics have approx_kl")
         # Not `>`: a divergence that is not a number must stop too.
         stopped = stopped | ~(metrics["approx_kl"] <= config.target_kl)
     taken = 1.0 - stopped.to(torch.get_default_dtype())

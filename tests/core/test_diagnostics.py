@@ -18,6 +18,10 @@ def test_approx_kl_by_hand() -> None:
     np.testing.assert_allclose(approx_kl(log_ratio), 0.25, rtol=1e-6)
     # The estimator mean(-log r) would be 0 here, and mean((log r)^2) / 2 would be 0.24.
     assert approx_kl(jnp.zeros(3)) == 0
+    # From the policy (1/2, 1/2), each action once, to (3/4, 1/4): the exact divergence, where 1/r
+    # in place of r would give 0.189.
+    log_ratio = jnp.log(jnp.array([1.5, 0.5]))
+    np.testing.assert_allclose(approx_kl(log_ratio), -0.5 * np.log(0.75), rtol=1e-6)
 
 
 @given(st.lists(small, min_size=4, max_size=4))

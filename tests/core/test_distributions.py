@@ -74,6 +74,8 @@ def test_a_constant_added_to_the_logits_changes_nothing(seed: int, shift: float)
 def test_huge_logits_do_not_overflow() -> None:
     distribution = Categorical(jnp.array([1e4, 0.0, -1e4]))
     np.testing.assert_array_equal(distribution.log_prob(jnp.array(0)), 0.0)
+    # log(softmax(x)) would be minus infinity here.
+    np.testing.assert_array_equal(distribution.log_prob(jnp.array(2)), -2e4)
     np.testing.assert_array_equal(distribution.entropy(), 0.0)
 
 

@@ -158,6 +158,13 @@ def test_there_must_be_an_episode(num_episodes: int) -> None:
         )
 
 
+def test_there_must_be_a_step() -> None:
+    with pytest.raises(ConfigError, match="max_steps must be at least 1, got 1 and 0"):
+        evaluate_policy(
+            jax.random.key(0), ALWAYS_0, None, PPOConfig(), LINEAR, num_episodes=1, max_steps=0
+        )
+
+
 def test_continuous_actions_are_clipped() -> None:
     """Far out of bounds, MountainCarContinuous costs 0.1 * 1^2 a step, not 0.1 * 50^2."""
 

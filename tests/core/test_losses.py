@@ -41,6 +41,13 @@ def test_surrogate_in_each_quadrant(ratio: float, advantage: float, loss: float)
     np.testing.assert_allclose(got, loss, rtol=1e-6)
 
 
+def test_surrogate_of_very_improbable_actions() -> None:
+    """The ratio of the probabilities themselves would be 0 / 0."""
+    old = jnp.array([-200.0])
+    got = clipped_surrogate_loss(old + LOG[1.1], old, jnp.array([2.0]), 0.2)
+    np.testing.assert_allclose(got, -2.2, rtol=2e-5)
+
+
 def test_surrogate_is_a_mean() -> None:
     log_ratio = jnp.array([LOG[1.5], LOG[0.5]])
     got = clipped_surrogate_loss(log_ratio, jnp.zeros(2), jnp.array([1.0, -1.0]), 0.2)

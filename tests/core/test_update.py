@@ -10,6 +10,7 @@ import pytest
 from jax_ppo import (
     Batch,
     Categorical,
+    ConfigError,
     Network,
     PPOConfig,
     UpdateCoefficients,
@@ -199,6 +200,16 @@ def run_update(
 
 OBS = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
 ORDER = np.array([[3, 1, 7, 0, 2, 5, 4, 6], [6, 2, 0, 5, 1, 4, 7, 3]])
+
+
+def test_the_kl_stop_needs_a_loss_that_measures_the_divergence() -> None:
+    def silent(*arguments: Any) -> tuple[jax.Array, dict]:
+        loss, metrics = mean_value(*arguments)
+        return loss, {"target": metrics["target"]}
+
+    with pytest.raises(ConfigError, match="whose metrics have approx_kl"):
+        run_update(setting(target_kl=0.5), samples(OBS), ORDER, silent)
+    run_update(setting(target_kl=None), samples(OBS), ORDER, silent)
 
 
 def numpy_update(order: np.ndarray, num_steps: int, limit: float | None = 0.5) -> np.ndarray:

@@ -120,5 +120,7 @@ def test_without_a_time_limit_max_steps_is_needed(
 
 def test_at_least_one_episode(tiny_config: PPOConfig, generator: torch.Generator) -> None:
     params = init_train_state(generator, tiny_config).params
-    with pytest.raises(ConfigError, match="num_episodes must be at least 1"):
+    with pytest.raises(ConfigError, match="must be at least 1, got 0 and 500"):
         evaluate_policy(generator, params, None, tiny_config, num_episodes=0)
+    with pytest.raises(ConfigError, match="must be at least 1, got 2 and 0"):
+        evaluate_policy(generator, params, None, tiny_config, num_episodes=2, max_steps=0)

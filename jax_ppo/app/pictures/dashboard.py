@@ -35,7 +35,7 @@ GAUGES = (
     Gauge("value_mean", "mean value", "return"),
     Gauge("param_norm", "norm of the parameters", "norm"),
     Gauge("learning_rate", "learning rate", "per gradient step"),
-    Gauge("kl_stop", "updates that the KL stop cut short", "share of updates"),
+    Gauge("kl_stop", "updates cut short by the KL stop", "share"),
     Gauge("kl_coef", "coefficient of the KL penalty", "coefficient", log=True),
 )
 """What the dashboard shows, if the run measured it."""

@@ -24,6 +24,8 @@ from jax_ppo.app.pictures.picture import (
 PANEL_SIZE = {1: (8.0, 4.5), 2: (6.0, 3.6)}
 """Width and height of a panel in inches, by the number of columns; from three on, SMALL_PANEL."""
 SMALL_PANEL = (4.6, 3.0)
+LEGEND_ROW = 0.25
+"""Height of a row of a legend that stands below the panels, in inches."""
 MANY_NAMES = 4
 """So many names fit under an axis or into a panel; more are turned, or stand below."""
 
@@ -84,6 +86,8 @@ def _draw_legends(figure: Figure) -> None:
     legends = [_legend_of(axes) for axes in figure.axes]
     everything = {label: handle for legend in legends for label, handle in legend.items()}
     if len(everything) > MANY_NAMES:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + LEGEND_ROW * -(-len(everything) // 2))
         figure.legend(
             everything.values(),
             everything.keys(),

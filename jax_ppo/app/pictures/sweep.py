@@ -7,7 +7,7 @@ import numpy as np
 
 from jax_ppo.app.history import History
 from jax_ppo.app.pictures.curves import compared_curves, curve_of
-from jax_ppo.app.pictures.dashboard import thin
+from jax_ppo.app.pictures.dashboard import GAUGES, thin
 from jax_ppo.app.pictures.picture import COLOURS, Line, Panel, Picture, Points
 from jax_ppo.app.sweeps import Ranked, Sweep, show_value
 
@@ -16,14 +16,6 @@ MAX_RANKED = 30
 """Trials in the picture of the ranking; the table has them all."""
 NUM_BINS = 40
 """Points of a learning curve."""
-METRIC_LABELS = {
-    "approx_kl": "KL divergence per update (nats)",
-    "clip_fraction": "clipped share of samples",
-    "entropy": "entropy (nats)",
-    "explained_variance": "explained variance (share of 1)",
-    "kl_stop": "share of updates stopped early",
-}
-"""Axes of the diagnostics."""
 MAX_VALUES = 8
 """So many different values get a place each on the axis; more are drawn as numbers."""
 
@@ -77,16 +69,17 @@ def metrics_picture(
     """
     panels = tuple(
         Panel(
-            name,
+            gauge.title,
             "environment steps of each agent",
-            METRIC_LABELS[name],
+            gauge.unit,
             tuple(
-                _median_line(sweep.name_of(trial), history, name, colour)
+                _median_line(sweep.name_of(trial), history, gauge.metric, colour)
                 for colour, (trial, history) in enumerate(sorted(histories.items()))
             ),
             from_zero=True,
         )
-        for name in metrics
+        for gauge in GAUGES
+        if gauge.metric in metrics
     )
     return Picture(f"{title_of(sweep)}: diagnostics", panels, columns=min(len(panels), 3))
 

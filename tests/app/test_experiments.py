@@ -1,0 +1,123 @@
+"""Named experiments: each runs and says what came out, and what it claims is seen."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jax_ppo import Components
+from jax_ppo.ancestors import monte_carlo_returns
+from jax_ppo.app.checkpoints import read_newest
+from jax_ppo.app.cli import main
+from jax_ppo.app.estimators import ESTIMATORS, gae_with_truncation_as_termination
+from jax_ppo.app.experiments import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.history import History
+from jax_ppo.app.search import apply_trial, components_of
+from jax_ppo.app.sweeps import Outcome, open_sweep, parts_of, rank
+from jax_ppo.train import train
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_trial_can_be_trained_and_every_claim_speaks_of_trials(name: str) -> None:
+    experiment = EXPERIMENTS[name]
+    for trial in experiment.trials.values():
+        config = apply_trial(experiment.base, trial)
+        assert components_of(trial).advantage_fn in ESTIMATORS.values()
+        assert config.num_updates >= 20
+    results = made_up(experiment)
+    for claim in experiment.claims:
+        numbers = claim.measure(results)
+        assert np.isfinite(numbers).all(), claim.text
+
+
+def made_up(experiment: Experiment) -> Results:
+    """Results in which every number is there."""
+    ranked = rank(Outcome(i, 0, float(i), False) for i in range(len(experiment.trials)))
+    names = list(experiment.trials)
+    metrics = {
+        name: np.ones((8, 2))
+        for name in ("episode_return", "num_episodes", "approx_kl", "clip_fraction", "entropy")
+    } | {"explained_variance": np.ones((8, 2)), "kl_stop": np.ones((8, 2))}
+    history = History((0, 1), np.arange(8), np.arange(8), np.arange(8.0), metrics)
+    return Results({names[entry.trial]: entry for entry in ranked}, dict.fromkeys(names, history))
+
+
+def test_an_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "clip"
+    words = ["experiment", "clip", "--total-steps", "10240", "--num-seeds", "2", "--out", str(out)]
+    assert main([*words, "--eval-episodes", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "What does clipping do?" in said
+    claims = json.loads((out / "claims.json").read_text())
+    assert len(claims) == 2
+    assert all(claim.startswith(("seen: ", "NOT seen: ")) for claim in claims)
+    for name in ("ranking", "curves", "diagnostics"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "KL divergence first" in (out / "index.html").read_text()
+    (out / "claims.json").unlink()
+    assert main([*words, "--eval-episodes", "2"]) == 0  # done already: drawn again
+    assert json.loads((out / "claims.json").read_text()) == claims
+
+
+def test_reinforce_is_trained_with_its_own_estimator(tmp_path: Path) -> None:
+    """The agent of the sweep is the one that `train` makes with those components."""
+    out = tmp_path / "origins"
+    words = ["--total-steps", "1024", "--num-seeds", "1", "--eval-episodes", "1"]
+    assert main(["experiment", "origins", *words, "--out", str(out)]) == 0
+    sweep = open_sweep(out)
+    part = next(part for part in parts_of(sweep) if 0 in part.trials)
+    config = apply_trial(sweep.base, sweep.trials[0])
+    assert sweep.names[0] == "REINFORCE"
+    alone, _ = jax.jit(train, static_argnames="components")(
+        jax.random.key(0), config, components=Components(advantage_fn=monte_carlo_returns)
+    )
+    arrays, _, _ = read_newest(part.path / "checkpoints")
+    assert arrays is not None
+    np.testing.assert_allclose(
+        arrays["params.params.policy_head.kernel"][0],
+        alone.params["params"]["policy_head"]["kernel"],
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_truncation_as_termination_loses_the_future() -> None:
+    """One step, cut: r + gamma V' - V in truth, r - V as if it had ended. By hand."""
+    rewards, values, next_values = (np.full((1, 1), x) for x in (1.0, 2.0, 10.0))
+    cut, kept = np.ones((1, 1), bool), np.zeros((1, 1), bool)
+    wrong, _ = gae_with_truncation_as_termination(
+        rewards, values, next_values, kept, cut, 0.9, 0.95
+    )
+    right, _ = ESTIMATORS["gae"](rewards, values, next_values, kept, cut, 0.9, 0.95)
+    assert float(wrong[0, 0]) == pytest.approx(-1.0)
+    assert float(right[0, 0]) == pytest.approx(8.0)
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in EXPERIMENTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["clipp"], "there is no experiment 'clipp'; did you mean clip"),
+        (["clip", "--num-seeds", "0"], "num_seeds must be at least 1"),
+        (["clip", "--total-steps", "10"], "less than one update"),
+    ],
+)
+def test_mistakes(words: Sequence[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", *words]) == 2
+    assert error in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_claims_are_seen(name: str, tmp_path: Path) -> None:
+    assert main(["experiment", name, "--out", str(tmp_path / name)]) == 0
+    claims = json.loads((tmp_path / name / "claims.json").read_text())
+    assert [claim for claim in claims if not claim.startswith("seen: ")] == []
