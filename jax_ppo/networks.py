@@ -117,7 +117,11 @@ class ActorCritic(nn.Module):
     def _layer_options(self, gain: float) -> dict[str, Any]:
         """Floating-point type, and the initializer if it is not the framework's own."""
         options: dict[str, Any] = {"param_dtype": jnp.result_type(float)}
-        if self.config.initializer == "orthogonal":
+        if not self.is_initializing():
+            # Flax asks the initializer for the shape that a kernel should have, each time that
+            # the network is applied: the simplest answers fastest.
+            options["kernel_init"] = nn.initializers.zeros
+        elif self.config.initializer == "orthogonal":
             options["kernel_init"] = partial(orthogonal_kernel, gain=gain)
         return options
 

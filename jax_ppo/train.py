@@ -178,12 +178,15 @@ def _train_some(
 ) -> tuple[TrainState, Metrics]:
     """Some more updates of one agent, and their metrics [capacity]."""
 
+    # Under jit the step is traced once, for the shapes of its metrics and for the loop.
+    step = jax.jit(partial(train_step, components=components, axis_name=axis_name))
+
     def body(row: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, rows = carry
-        state, metrics = train_step(state, config, components, axis_name)
+        state, metrics = step(state, config)
         return state, jax.tree.map(lambda all_, new: all_.at[row].set(new), rows, metrics)
 
-    _, shapes = jax.eval_shape(lambda: train_step(state, config, components, axis_name))
+    _, shapes = jax.eval_shape(step, state, config)
     rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
     return jax.lax.fori_loop(0, num_updates, body, (state, rows))
 
