@@ -103,7 +103,7 @@ def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Re
         sweep.path / "index.html",
         experiment.question,
         [
-            page.paragraph(title_of(sweep)),
+            page.paragraph(title_of(sweep).split("\n")[1]),
             page.paragraph(experiment.text),
             page.heading("What came out"),
             page.bullets(outcomes or ["Look at the pictures; nothing is claimed beforehand."]),

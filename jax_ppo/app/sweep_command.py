@@ -124,12 +124,11 @@ def finish_sweep(sweep: Sweep, console: Console) -> None:
     say(console, f"written to {sweep.path}")
 
 
-def write_sweep_page(sweep: Sweep, text: str = "") -> None:
+def write_sweep_page(sweep: Sweep) -> None:
     """Draw the results of a sweep, as PNG files and on one page, index.html.
 
     Args:
         sweep: A sweep that is trained.
-        text: What to say at the top.
     """
     ranked = rank(outcomes_of(sweep))
     pictures = {
@@ -140,12 +139,12 @@ def write_sweep_page(sweep: Sweep, text: str = "") -> None:
     for name, picture in pictures.items():
         write_png(picture, sweep.path / f"{name}.png")
     parts = [
-        *([page.paragraph(text)] if text else []),
         *(page.figure(picture) for picture in pictures.values()),
         page.heading("Ranking"),
         page.table(*score_table(sweep, ranked)),
     ]
-    page.write_page(sweep.path / "index.html", title_of(sweep), parts)
+    title = title_of(sweep).replace("\n", ", ")
+    page.write_page(sweep.path / "index.html", title, parts)
 
 
 def _next_batch(sweep: Sweep, ranges: Mapping[str, Range]) -> Sweep:

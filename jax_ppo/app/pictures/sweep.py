@@ -33,14 +33,14 @@ def ranking_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     )
     names = tuple(f"{i}: {_short(sweep, e.trial)}" for i, e in enumerate(best, 1))
     panel = Panel("trials, best first", "", SCORE_LABEL, (points,), x_names=names)
-    return Picture(f"{title_of(sweep)}: ranking", (panel,))
+    return Picture(title_of(sweep, "ranking"), (panel,))
 
 
 def marginal_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     """For each field, the score of every trial against its value, and the mean of each value."""
     panels = tuple(_marginal(sweep, ranked, name) for name in sweep.fields)
     columns = min(len(panels), 3)
-    return Picture(f"{title_of(sweep)}: effect of each field", panels, columns)
+    return Picture(title_of(sweep, "effect of each field"), panels, columns)
 
 
 def curves_picture(
@@ -53,8 +53,7 @@ def curves_picture(
         for trial in sorted(shown)
         if trial in histories
     }
-    title = f"{title_of(sweep)}: learning curves"
-    return compared_curves(title, curves, against_time=False)
+    return compared_curves(title_of(sweep, "learning curves"), curves, against_time=False)
 
 
 def metrics_picture(
@@ -81,7 +80,7 @@ def metrics_picture(
         for gauge in GAUGES
         if gauge.metric in metrics
     )
-    return Picture(f"{title_of(sweep)}: diagnostics", panels, columns=min(len(panels), 3))
+    return Picture(title_of(sweep, "diagnostics"), panels, columns=min(len(panels), 3))
 
 
 def _median_line(label: str, history: History, name: str, colour: int) -> Line:
@@ -91,13 +90,20 @@ def _median_line(label: str, history: History, name: str, colour: int) -> Line:
     return Line(label, steps[seen], np.nanmedian(values[seen], axis=1), colour=colour)
 
 
-def title_of(sweep: Sweep) -> str:
-    """What the pictures call a sweep."""
+def title_of(sweep: Sweep, view: str = "") -> str:
+    """What the pictures call a sweep: what is asked, and below it of whom.
+
+    Args:
+        sweep: The sweep.
+        view: What the picture shows of it.
+    """
     steps = sweep.base.num_updates * sweep.base.batch_size
     seeds = sweep.settings.num_seeds
-    what = sweep.title or f"sweep of {', '.join(sweep.fields)}"
+    what = sweep.title or f"Sweep of {', '.join(sweep.fields)}"
+    if view:
+        what = f"{what}{'' if what.endswith('?') else ':'} {view}"
     agents = f"{seeds} seeds each" if seeds > 1 else "one seed each"
-    return f"{sweep.base.env_id}, {what}, {agents}, {steps:,} steps"
+    return f"{what}\n{sweep.base.env_id}, {agents}, {steps:,} steps"
 
 
 def score_table(sweep: Sweep, ranked: Sequence[Ranked]) -> tuple[list[str], list[list[str]]]:
