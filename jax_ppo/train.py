@@ -177,7 +177,6 @@ def _train_some(
     axis_name: str | None,
 ) -> tuple[TrainState, Metrics]:
     """Some more updates of one agent, and their metrics [capacity]."""
-
     # Under jit the step is traced once, for the shapes of its metrics and for the loop.
     step = jax.jit(partial(train_step, components=components, axis_name=axis_name))
 
