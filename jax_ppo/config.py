@@ -121,7 +121,8 @@ class PPOConfig:
     target_kl: float | None = coefficient(None, POSITIVE)
     """Stop an update's gradient steps once approx_kl exceeds this. None: never."""
     kl_coef: float | None = coefficient(None, NON_NEGATIVE)
-    """Weight of the KL penalty, at the start. None: no penalty."""
+    """Weight of the KL penalty, at the start; for the penalty alone, make clip_eps so wide that it
+    never acts. None: no penalty."""
     adaptive_kl: bool = True
     """Whether kl_coef is doubled and halved to keep the KL divergence near kl_target."""
     kl_target: float = coefficient(0.01, POSITIVE)

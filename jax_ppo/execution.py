@@ -25,7 +25,7 @@ ENVS = "envs"
 AGENTS = PartitionSpec(SEEDS)
 """One part of the agents for each of `seed_devices`."""
 
-MIN_MINIBATCH_PER_DEVICE = {"cpu": 512, "gpu": 8192, "tpu": 8192}
+MIN_MINIBATCH_PER_CORE, MIN_MINIBATCH_PER_ACCELERATOR = 512, 8192
 """Samples of a minibatch per device from which it pays to spread one agent's environments."""
 
 
@@ -104,11 +104,12 @@ def plan_execution(config: PPOConfig, num_seeds: int, num_devices: int, platform
         config: What is trained.
         num_seeds: How many agents.
         num_devices: Devices that may be used.
-        platform: cpu, gpu or tpu.
+        platform: cpu, gpu, tpu or whatever else JAX calls the kind of device.
     """
-    several_agents: Literal["map", "vmap"] = "map" if platform == "cpu" else "vmap"
+    on_cpu = platform == "cpu"
+    several_agents: Literal["map", "vmap"] = "map" if on_cpu else "vmap"
     seed_devices = min(num_seeds, num_devices)
-    enough = MIN_MINIBATCH_PER_DEVICE[platform]
+    enough = MIN_MINIBATCH_PER_CORE if on_cpu else MIN_MINIBATCH_PER_ACCELERATOR
     env_devices = next(
         count
         for count in range(num_devices // seed_devices, 0, -1)

@@ -66,6 +66,7 @@ def test_coefficients_go_with_their_agents(trained: dict) -> None:
         (WIDE, 1, 8, "gpu", Execution("vmap", 1, 1)),
         (WIDE.replace(num_minibatches=1), 1, 8, "gpu", Execution("vmap", 1, 8)),
         (WIDE, 16, 8, "tpu", Execution("vmap", 8, 1)),
+        (WIDE, 16, 8, "METAL", Execution("vmap", 8, 1)),
     ],
 )
 def test_plans(
