@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
+INSTALLED_DOCS := $(VENV)/installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
@@ -30,6 +31,9 @@ bench: $(INSTALLED_DEV) ## measure jax_ppo beside other implementations
 	test -d .peers/purejaxrl-source || git clone --quiet https://github.com/luchris429/purejaxrl .peers/purejaxrl-source
 	for what in throughput scaling compile memory threshold phases ceiling report; do $(BIN)/python -m benchmarks $$what || exit; done
 
+docs: $(INSTALLED_DOCS) ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
 check: $(INSTALLED_DEV) ## lint, format check, type check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -53,4 +57,8 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP_INSTALL) '.[torch,dev]'
 	@touch $@
 
-.PHONY: help train test test-slow parity bench check format clean
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(PIP_INSTALL) '.[docs]'
+	@touch $@
+
+.PHONY: help train test test-slow parity bench docs check format clean

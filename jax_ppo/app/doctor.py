@@ -221,6 +221,15 @@ def flat_while_entropy_falls(case: Case) -> str | None:
     )
 
 
+def nothing_was_learned(case: Case) -> str | None:
+    """Episodes are as they were at the beginning."""
+    returns = case.metric("episode_return")
+    first, last = _first(returns), _last(returns)
+    if case.improved or not np.isfinite(first).any() or not np.isfinite(last).any():
+        return None
+    return f"the episode return went from {np.nanmean(first):.4g} to {np.nanmean(last):.4g}"
+
+
 def learning_rate_too_large(case: Case) -> str | None:
     """What was learned is lost again, in large steps."""
     curve = _smoothed(case.metric("episode_return"))
@@ -382,6 +391,14 @@ METRIC_RULES = (
         "a larger --ent-coef and a smaller --learning-rate; then look at the rewards: an agent "
         "that grows certain of the wrong thing is often paid for it.",
         ENTROPY,
+    ),
+    Rule(
+        "the return has not improved",
+        nothing_was_learned,
+        "if more is possible: the other findings first, then more --total-steps, a larger "
+        "--ent-coef to find rewards, --normalize-observations and --normalize-rewards; and "
+        "`jax-ppo play`, to see what the agent does.",
+        NUTS_AND_BOLTS,
     ),
     Rule(
         "the learning rate is too large",

@@ -22,6 +22,7 @@ from jax_ppo.app.pictures.sweep import (
     title_of,
 )
 from jax_ppo.app.runs import RunSettings, write_json
+from jax_ppo.app.statistics import show_number
 from jax_ppo.app.sweeps import (
     Sweep,
     create_sweep,
@@ -115,8 +116,8 @@ def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Re
     write_json(sweep.path / "claims.json", outcomes)
     for entry in ranked:
         name, summary = sweep.names[entry.trial], entry.summary
-        interval = f"[{summary.ci_low:.1f}, {summary.ci_high:.1f}]"
-        say(console, f"  {name:<28} IQM {summary.iqm:9.1f}  {interval:>20}")
+        interval = f"[{show_number(summary.ci_low)}, {show_number(summary.ci_high)}]"
+        say(console, f"  {name:<28} IQM {show_number(summary.iqm):>9}  {interval:>20}")
     for outcome in outcomes:
         say(console, outcome)
     say(console, f"\n{experiment.text}\n\nwritten to {sweep.path}/index.html")
@@ -158,8 +159,6 @@ def _table_of_experiments() -> Table:
     table.add_column("experiment", no_wrap=True)
     table.add_column("question")
     table.add_column("environment", no_wrap=True)
-    table.add_column("trials")
     for name, experiment in EXPERIMENTS.items():
-        trials = ", ".join(experiment.trials)
-        table.add_row(name, experiment.question, experiment.base.env_id, trials)
+        table.add_row(name, experiment.question, experiment.base.env_id)
     return table

@@ -27,6 +27,27 @@ ADVICE = {
 }
 """What to say, by what tyro says, where it does not speak of the mistake that was probably made."""
 
+OTHER_NAMES = {
+    "lr": "--learning-rate",
+    "anneal-lr": "--learning-rate-schedule linear",
+    "clip": "--clip-eps",
+    "clip-coef": "--clip-eps",
+    "clip-range": "--clip-eps",
+    "clip-vloss": "--value-clip-eps",
+    "clip-range-vf": "--value-clip-eps",
+    "n-envs": "--num-envs",
+    "n-steps": "--num-steps",
+    "n-epochs": "--update-epochs",
+    "num-epochs": "--update-epochs",
+    "batch-size": "--num-minibatches (how many parts)",
+    "minibatch-size": "--num-minibatches (how many parts)",
+    "total-timesteps": "--total-steps",
+    "norm-adv": "--advantage-normalization",
+    "lam": "--gae-lambda",
+    "seeds": "--num-seeds",
+}
+"""What other libraries call our options."""
+
 
 class UsageError(AppError):
     """The words on the command line make no sense; the message says which, and what would."""
@@ -69,6 +90,9 @@ def _shorten(complaint: str, command: str) -> str:
             paragraphs[-1].append(text)
     more_help = f"see `{command.replace(' [ENV_ID]', '')} --help`"
     text = " ".join(complaint.split())
+    unknown = re.search(r"Unrecognized options: --([\w-]+)", text)
+    if unknown and (name := unknown[1].replace("_", "-")) in OTHER_NAMES:
+        return f"--{name} is called {OTHER_NAMES[name]} here\n{more_help}"
     for pattern, advice in ADVICE.items():
         if match := re.search(pattern, text):
             return f"{advice.format(*match.groups())}\n{more_help}"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jax_ppo.app.statistics import Summary, summarize
+from jax_ppo.app.statistics import Summary, show_number, summarize
 
 UNLIMITED_STEPS = 100_000
 """Steps after which an episode counts as unfinished where the environment sets no limit."""
@@ -55,7 +55,7 @@ def report_table(content: dict[str, Any], title: str) -> Table:
 def _cells(row: dict[str, Any]) -> list[str]:
     """A summary's entries as text."""
     summary = Summary(**{name: row[name] for name in Summary._fields})
-    interval = f"{summary.ci_low:.1f} .. {summary.ci_high:.1f}"
+    interval = f"{show_number(summary.ci_low)} .. {show_number(summary.ci_high)}"
     numbers = (summary.mean, summary.median, summary.iqm)
     extremes = (summary.minimum, summary.maximum)
-    return [*(f"{x:.1f}" for x in numbers), interval, *(f"{x:.1f}" for x in extremes)]
+    return [*map(show_number, numbers), interval, *map(show_number, extremes)]

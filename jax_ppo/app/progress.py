@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from jax_ppo.app.runs import Run
+from jax_ppo.app.statistics import show_number
 
 LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
@@ -57,7 +58,9 @@ class Display:
     def begin(self, update: int) -> None:
         """Show that training goes on from `update`."""
         self._bar.update(self._task, completed=update)
-        if update:
+        if update == self._run.config.num_updates:
+            self.say(f"trained to the end already: {update} updates")
+        elif update:
             self.say(f"going on after update {update} of {self._run.config.num_updates}")
 
     def advance(self, update: int, episode_returns: np.ndarray) -> None:
@@ -107,5 +110,5 @@ class Display:
             per_update = self._run.config.batch_size * self._run.settings.num_seeds
             parts.append(f"{(update1 - update0) * per_update / (t1 - t0):,.0f} steps/s")
         if np.isfinite(self._returns).any():
-            parts.append(f"episode return {np.nanmean(self._returns):.1f}")
+            parts.append(f"episode return {show_number(np.nanmean(self._returns))}")
         return ", ".join(parts)

@@ -23,6 +23,7 @@ from jax_ppo.app.pictures.dashboard import dashboard
 from jax_ppo.app.pictures.picture import Picture
 from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.runs import Run, RunSettings, open_run, read_rows
+from jax_ppo.app.statistics import show_number
 from jax_ppo.config import PPOConfig
 
 NOT_COMPARED = ("env_id",)
@@ -197,8 +198,7 @@ def _results_table(
     )
     rows = []
     for name, run in runs.items():
-        history, evaluation = histories[name], _evaluation(run)
-        over_seeds = evaluation.get("over_seeds")
+        history = histories[name]
         rows.append(
             [
                 name,
@@ -207,12 +207,20 @@ def _results_table(
                 str(run.settings.num_seeds),
                 f"{history.steps[-1]:,}",
                 f"{history.seconds[-1]:.1f}",
-                f"{_late_return(history):.1f}",
-                f"{over_seeds['iqm']:.1f}" if over_seeds else "not evaluated",
-                f"{over_seeds['ci_low']:.1f} to {over_seeds['ci_high']:.1f}" if over_seeds else "",
+                show_number(_late_return(history)),
+                *_evaluation_cells(run),
             ]
         )
     return columns, rows
+
+
+def _evaluation_cells(run: Run) -> tuple[str, str]:
+    """IQM over the agents, and its interval."""
+    over_seeds = _evaluation(run).get("over_seeds")
+    if over_seeds is None:
+        return "not evaluated", ""
+    low, high = show_number(over_seeds["ci_low"]), show_number(over_seeds["ci_high"])
+    return show_number(over_seeds["iqm"]), f"{low} to {high}"
 
 
 def _late_return(history: History) -> float:

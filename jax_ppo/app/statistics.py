@@ -31,6 +31,11 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return stats.trim_mean(values, proportiontocut=0.25, axis=axis)
 
 
+def show_number(value: float) -> str:
+    """A return as text: one decimal where it is large, three digits where it is small."""
+    return f"{value:.1f}" if abs(value) >= 10.0 else f"{value:.3g}"
+
+
 def summarize(values: np.ndarray, seed: int = 0) -> Summary:
     """Mean, median, IQM and a 95% percentile-bootstrap interval of the IQM (10,000 resamples).
 

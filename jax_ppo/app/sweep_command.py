@@ -24,6 +24,7 @@ from jax_ppo.app.pictures.sweep import (
 )
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.search import Range, Search, draw_trials, parse_search
+from jax_ppo.app.statistics import show_number
 from jax_ppo.app.sweeps import (
     Sweep,
     create_sweep,
@@ -160,10 +161,12 @@ def _print_ranking(sweep: Sweep, console: Console) -> None:
     """The best trials, a line each."""
     for place, entry in enumerate(rank(outcomes_of(sweep))[:SHOWN], 1):
         summary = entry.summary
-        interval = f"[{summary.ci_low:.1f}, {summary.ci_high:.1f}]"
+        interval = f"[{show_number(summary.ci_low)}, {show_number(summary.ci_high)}]"
         bad = f"  ({entry.diverged} diverged)" if entry.diverged else ""
         trial = describe_trial(sweep.trials[entry.trial])
-        say(console, f"{place:3d}.  IQM {summary.iqm:9.1f}  {interval:>20}  {trial}{bad}")
+        say(
+            console, f"{place:3d}.  IQM {show_number(summary.iqm):>9}  {interval:>20}  {trial}{bad}"
+        )
 
 
 def _check_adaptive(options: SweepOptions) -> None:

@@ -111,6 +111,8 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
     ("words", "complaint"),
     [
         ("trian", "no command 'trian'"),
+        ("train --lr 3", "--lr is called --learning-rate here"),
+        ("train --clip_coef 3", "--clip-coef is called --clip-eps here"),
         ("train --learing-rate 3", "--learing-rate.*\n.*did you mean --learning-rate"),
         ("train --num-envs 1.5", "--num-envs"),
         ("train --env-id", "Missing value.*--env-id"),

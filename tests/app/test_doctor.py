@@ -135,6 +135,7 @@ def complaints(base: str, fault: str) -> list[str]:
     ("base", "fault", "rule"),
     [
         ("cartpole", "tiny steps", "the learning rate is too small"),
+        ("cartpole", "tiny steps", "the return has not improved"),
         ("cartpole", "huge steps", "the learning rate is too large"),
         ("cartpole", "huge steps", "entropy collapsed early"),
         ("cartpole", "huge steps", "returns are flat while entropy falls"),

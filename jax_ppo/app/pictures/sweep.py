@@ -9,6 +9,7 @@ from jax_ppo.app.history import History
 from jax_ppo.app.pictures.curves import compared_curves, curve_of
 from jax_ppo.app.pictures.dashboard import GAUGES, thin
 from jax_ppo.app.pictures.picture import COLOURS, Line, Panel, Picture, Points
+from jax_ppo.app.statistics import show_number
 from jax_ppo.app.sweeps import Ranked, Sweep, show_value
 
 SCORE_LABEL = "evaluation return"
@@ -112,9 +113,9 @@ def score_table(sweep: Sweep, ranked: Sequence[Ranked]) -> tuple[list[str], list
     rows = []
     for place, (trial, summary, diverged) in enumerate(ranked, 1):
         values = [show_value(sweep.trials[trial].get(name, "")) for name in sweep.fields]
-        interval = f"{summary.ci_low:.1f} to {summary.ci_high:.1f}"
-        extremes = (f"{summary.minimum:.1f}", f"{summary.maximum:.1f}")
-        row = [str(place), str(trial), *values, f"{summary.iqm:.1f}", interval, *extremes]
+        interval = f"{show_number(summary.ci_low)} to {show_number(summary.ci_high)}"
+        extremes = (show_number(summary.minimum), show_number(summary.maximum))
+        row = [str(place), str(trial), *values, show_number(summary.iqm), interval, *extremes]
         rows.append([*row, str(diverged or "")])
     return columns, rows
 
