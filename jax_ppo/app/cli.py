@@ -23,13 +23,13 @@ from jax_ppo.app.commands import (
 )
 from jax_ppo.app.devices import is_leader, keep_compiled_programs, set_up_devices
 from jax_ppo.app.evaluation import evaluate_agents, load_agents
-from jax_ppo.app.experiment_command import experiment_command
+from jax_ppo.app.experimenting.command import experiment_command
 from jax_ppo.app.options import parse_options
-from jax_ppo.app.play import play_command
-from jax_ppo.app.reports import compare_command, doctor_command, report_command
+from jax_ppo.app.playing.command import play_command
+from jax_ppo.app.reporting.command import compare_command, doctor_command, report_command
 from jax_ppo.app.runs import RunSettings
-from jax_ppo.app.sweep_command import resume_sweep, sweep_command
-from jax_ppo.app.sweeps import is_sweep
+from jax_ppo.app.sweeping.command import resume_sweep, sweep_command
+from jax_ppo.app.sweeping.sweeps import is_sweep
 from jax_ppo.app.training import follow_run, train_run
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import NEEDS_DOWNLOAD, DiscreteActions, make_env

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from jax_ppo.app.checkpoints import Arrays
-from jax_ppo.app.doctor import examine
 from jax_ppo.app.history import read_history
 from jax_ppo.app.metrics import check_finite, metric_rows
+from jax_ppo.app.reporting.doctor import examine
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from gymnax.environments import environment, spaces
 from jax_ppo import PPOConfig, make_env, train_agents
 from jax_ppo.app.checkpoints import to_arrays
 from jax_ppo.app.cli import main
-from jax_ppo.app.doctor import ENVIRONMENT_RULES, METRIC_RULES, examine
 from jax_ppo.app.history import History
-from jax_ppo.app.probe import probe_environment
+from jax_ppo.app.reporting.doctor import ENVIRONMENT_RULES, METRIC_RULES, examine
+from jax_ppo.app.reporting.probe import probe_environment
 from jax_ppo.app.runs import Run
 
 CARTPOLE = PPOConfig(total_steps=40 * 512)

@@ -12,11 +12,11 @@ from jax_ppo import Components
 from jax_ppo.ancestors import monte_carlo_returns
 from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
-from jax_ppo.app.estimators import ESTIMATORS, gae_with_truncation_as_termination
-from jax_ppo.app.experiments import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
 from jax_ppo.app.history import History
-from jax_ppo.app.search import apply_trial, components_of
-from jax_ppo.app.sweeps import Outcome, open_sweep, parts_of, rank
+from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
+from jax_ppo.app.sweeping.search import apply_trial, components_of
+from jax_ppo.app.sweeping.sweeps import Outcome, open_sweep, parts_of, rank
 from jax_ppo.train import train
 
 

@@ -21,16 +21,16 @@ from jax_ppo import PPOConfig
 from jax_ppo.app.checkpoints import to_arrays, write_checkpoint
 from jax_ppo.app.cli import COMMANDS, SIDE, USAGE
 from jax_ppo.app.commands import run_program
-from jax_ppo.app.drawing import (
+from jax_ppo.app.evaluation import Agents, evaluate_agents, load_agents
+from jax_ppo.app.playing.command import play_command, write_gif
+from jax_ppo.app.playing.drawing import (
     CLASSIC_CONTROL,
     GYMNAX_FIGURES,
     add_caption,
     draw_episode,
     observation_images,
 )
-from jax_ppo.app.episode import Episode, make_gymnax, record_episode
-from jax_ppo.app.evaluation import Agents, evaluate_agents, load_agents
-from jax_ppo.app.play import play_command, write_gif
+from jax_ppo.app.playing.episode import Episode, make_gymnax, record_episode
 from jax_ppo.app.runs import Run, RunSettings, create_run
 from jax_ppo.envs import NEEDS_DOWNLOAD
 from jax_ppo.train import init_train_states

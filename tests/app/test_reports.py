@@ -22,7 +22,7 @@ from jax_ppo.app.pictures.picture import (
     Span,
 )
 from jax_ppo.app.pictures.png import write_png
-from jax_ppo.app.replay import agent_at
+from jax_ppo.app.reporting.replay import agent_at
 from jax_ppo.app.runs import Run
 from jax_ppo.app.statistics import interval_of_curves
 from jax_ppo.losses import clipped_surrogate_loss

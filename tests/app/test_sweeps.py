@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_ppo import ConfigError, PPOConfig
-from jax_ppo.app import sweeps
 from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
 from jax_ppo.app.options import UsageError
 from jax_ppo.app.runs import RunSettings, open_run
-from jax_ppo.app.search import (
+from jax_ppo.app.sweeping import sweeps
+from jax_ppo.app.sweeping.search import (
     Range,
     Search,
     apply_trial,
@@ -26,7 +26,7 @@ from jax_ppo.app.search import (
     parse_search,
     stack_configs,
 )
-from jax_ppo.app.sweeps import Outcome, Sweep, open_sweep, outcomes_of, parts_of, rank
+from jax_ppo.app.sweeping.sweeps import Outcome, Sweep, open_sweep, outcomes_of, parts_of, rank
 from jax_ppo.train import train
 
 TINY = [

@@ -10,7 +10,7 @@ from jax_ppo.app.pictures.curves import compared_curves, curve_of
 from jax_ppo.app.pictures.dashboard import GAUGES, thin
 from jax_ppo.app.pictures.picture import COLOURS, Line, Panel, Picture, Points
 from jax_ppo.app.statistics import show_number
-from jax_ppo.app.sweeps import Ranked, Sweep, show_value
+from jax_ppo.app.sweeping.sweeps import Ranked, Sweep, show_value
 
 SCORE_LABEL = "evaluation return"
 MAX_RANKED = 30

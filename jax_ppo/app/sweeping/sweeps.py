@@ -29,14 +29,14 @@ from jax_ppo.app.logs import CURVES, CurveLog
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import RunSettings, create_run, open_run, read_rows, write_json
-from jax_ppo.app.search import (
+from jax_ppo.app.statistics import Summary, summarize
+from jax_ppo.app.sweeping.search import (
     Trial,
     apply_trial,
     components_of,
     group_by_program,
     stack_configs,
 )
-from jax_ppo.app.statistics import Summary, summarize
 from jax_ppo.app.training import Population, keys_of, train_population
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.envs import make_env

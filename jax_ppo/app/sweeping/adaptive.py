@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax_ppo.app.errors import AppError
-from jax_ppo.app.search import Range, Trial
-from jax_ppo.app.sweeps import Sweep, outcomes_of, rank
+from jax_ppo.app.sweeping.search import Range, Trial
+from jax_ppo.app.sweeping.sweeps import Sweep, outcomes_of, rank
 
 MISSING = "--adaptive needs Optuna: pip install '.[optuna]'"
 

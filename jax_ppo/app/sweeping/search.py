@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_ppo.app.estimators import ESTIMATORS
 from jax_ppo.app.options import UsageError
+from jax_ppo.app.sweeping.estimators import ESTIMATORS
 from jax_ppo.config import COEFFICIENTS, PPOConfig, unknown_name
 from jax_ppo.train import Components
 

@@ -13,7 +13,6 @@ from tyro.conf import Positional, arg
 
 from jax_ppo.app.commands import say
 from jax_ppo.app.devices import keep_compiled_programs, set_up_devices
-from jax_ppo.app.doctor import MIN_UPDATES, examine_run
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.history import History, read_history
 from jax_ppo.app.options import UsageError, parse_options
@@ -22,6 +21,7 @@ from jax_ppo.app.pictures.curves import Curve, compared_curves, curve_of, learni
 from jax_ppo.app.pictures.dashboard import dashboard
 from jax_ppo.app.pictures.picture import Picture
 from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.reporting.doctor import MIN_UPDATES, examine_run
 from jax_ppo.app.runs import Run, RunSettings, open_run, read_rows
 from jax_ppo.app.statistics import show_number
 from jax_ppo.config import PPOConfig
@@ -163,7 +163,7 @@ def _anatomies(run: Run) -> dict[str, Picture]:
     """The picture of the clip band, if the agents are JAX's."""
     if run.framework != "jax":
         return {}
-    from jax_ppo.app.replay import clip_anatomy_of
+    from jax_ppo.app.reporting.replay import clip_anatomy_of
 
     return {"clip_anatomy": clip_anatomy_of(run)}
 

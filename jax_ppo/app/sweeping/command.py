@@ -10,7 +10,6 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import UseAppendAction, arg
 
-from jax_ppo.app.adaptive import check_optuna, propose_trials
 from jax_ppo.app.commands import check_episodes, say, split_env_id
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
@@ -23,9 +22,10 @@ from jax_ppo.app.pictures.sweep import (
     title_of,
 )
 from jax_ppo.app.runs import RunSettings
-from jax_ppo.app.search import Range, Search, draw_trials, parse_search
 from jax_ppo.app.statistics import show_number
-from jax_ppo.app.sweeps import (
+from jax_ppo.app.sweeping.adaptive import check_optuna, propose_trials
+from jax_ppo.app.sweeping.search import Range, Search, draw_trials, parse_search
+from jax_ppo.app.sweeping.sweeps import (
     Sweep,
     create_sweep,
     describe_trial,

@@ -13,7 +13,7 @@ import numpy as np
 
 from jax_ppo.app.checkpoints import Arrays, read_agents
 from jax_ppo.app.history import History, read_history
-from jax_ppo.app.probe import Probe, probe_environment
+from jax_ppo.app.reporting.probe import Probe, probe_environment
 from jax_ppo.app.runs import Run
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import make_env

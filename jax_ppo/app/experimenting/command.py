@@ -10,7 +10,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from jax_ppo.app.commands import check_episodes, say
-from jax_ppo.app.experiments import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
 from jax_ppo.app.pictures.png import write_png
@@ -23,7 +23,7 @@ from jax_ppo.app.pictures.sweep import (
 )
 from jax_ppo.app.runs import RunSettings, write_json
 from jax_ppo.app.statistics import show_number
-from jax_ppo.app.sweeps import (
+from jax_ppo.app.sweeping.sweeps import (
     Sweep,
     create_sweep,
     histories_of,

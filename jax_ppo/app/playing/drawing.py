@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from jax_ppo.app.episode import Episode
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.playing.episode import Episode
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import EnvState, make_env
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from jax_ppo.ancestors import a2c, reinforce, reinforce_with_baseline
 from jax_ppo.app.history import History
-from jax_ppo.app.search import ADVANTAGES, Trial
-from jax_ppo.app.sweeps import Ranked
+from jax_ppo.app.sweeping.search import ADVANTAGES, Trial
+from jax_ppo.app.sweeping.sweeps import Ranked
 from jax_ppo.config import PPOConfig
 from jax_ppo.presets import preset
 

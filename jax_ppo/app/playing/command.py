@@ -14,10 +14,10 @@ from rich.progress import track
 from tyro.conf import Positional, arg
 
 from jax_ppo.app.commands import Side, check_writable, open_own_run, say
-from jax_ppo.app.drawing import check_drawable, draw_episode, usual_fps
-from jax_ppo.app.episode import Episode, make_gymnax, record_episode
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.options import UsageError, parse_options
+from jax_ppo.app.playing.drawing import check_drawable, draw_episode, usual_fps
+from jax_ppo.app.playing.episode import Episode, make_gymnax, record_episode
 from jax_ppo.app.runs import Run, RunSettings
 
 MAX_FPS = 50

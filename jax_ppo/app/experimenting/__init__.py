@@ -1,0 +1,1 @@
+"""Named experiments: sweeps with a question, and claims that are checked."""

@@ -1,0 +1,1 @@
+"""Watching agents: episodes as pictures."""

@@ -1,0 +1,1 @@
+"""Sweeps: many settings, each on several seeds, ranked."""
