@@ -236,9 +236,14 @@ def open_own_run(side: Side, path: Path) -> Run:
     """Open a run folder that is this program's own.
 
     Raises:
-        AppError: It is none, or the other program's.
+        AppError: It is none, or the other program's, or a part of a sweep.
     """
     run = open_run(path)
+    if run.in_sweep:
+        raise AppError(
+            f"{path} is a part of a sweep; the sweep itself is {path.resolve().parent}, and an "
+            "agent of it can be had alone by training with its settings"
+        )
     if run.framework != side.framework:
         raise AppError(
             f"{path} is a run of {run.framework}; make one for {side.framework} with "

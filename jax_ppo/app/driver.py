@@ -90,7 +90,8 @@ def _next_length(count: int, seconds: float) -> int:
 def _farewell(run: Run, update: int) -> str:
     """What to tell a user who stopped a run."""
     text = f"stopped and saved after update {update} of {run.config.num_updates} in {run.path}"
-    return f"{text}; go on with `jax-ppo resume {run.path}`" if run.framework == "jax" else text
+    folder = run.path.parent if run.in_sweep else run.path
+    return f"{text}; go on with `jax-ppo resume {folder}`" if run.framework == "jax" else text
 
 
 def _save(run: Run, update: int, arrays: Arrays) -> None:

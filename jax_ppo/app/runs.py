@@ -74,6 +74,9 @@ class Run:
     settings: RunSettings
     framework: str = "jax"
     """jax or torch: which of the two trains it, or it was exported for."""
+    in_sweep: bool = False
+    """Whether it is a part of a sweep, whose folder it is in: its agents differ in more than seeds,
+    which only the sweep knows."""
 
     @property
     def checkpoints(self) -> Path:
@@ -92,7 +95,11 @@ class Run:
 
 
 def create_run(
-    path: Path | None, config: PPOConfig, settings: RunSettings, framework: str = "jax"
+    path: Path | None,
+    config: PPOConfig,
+    settings: RunSettings,
+    framework: str = "jax",
+    in_sweep: bool = False,
 ) -> Run:
     """Make a run folder, whole or not at all.
 
@@ -101,6 +108,7 @@ def create_run(
         config: What to train.
         settings: How to.
         framework: jax or torch.
+        in_sweep: Whether it is a part of a sweep.
 
     Raises:
         AppError: The folder exists already, or cannot be written.
@@ -113,9 +121,10 @@ def create_run(
     if path.exists():
         advice = f", or continue it with `jax-ppo resume {path}`" if framework == "jax" else ""
         raise AppError(f"{path} exists already: give another folder{advice}")
-    run = Run(path, config, settings, framework)
+    run = Run(path, config, settings, framework, in_sweep)
     content = {
         "framework": framework,
+        "in_sweep": in_sweep,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(settings),
     }
@@ -143,7 +152,8 @@ def open_run(path: Path) -> Run:
     try:
         content = json.loads(file.read_text())
         config = PPOConfig(**content["config"])
-        return Run(path, config, RunSettings(**content["settings"]), content["framework"])
+        settings = RunSettings(**content["settings"])
+        return Run(path, config, settings, content["framework"], content.get("in_sweep", False))
     except (ValueError, KeyError, TypeError) as error:
         raise AppError(f"{file} cannot be read: {error}") from error
 

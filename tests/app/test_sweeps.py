@@ -99,7 +99,9 @@ def test_curves_have_the_numbers_of_training(swept: Sweep) -> None:
     assert histories[2].steps.tolist() == [32, 64, 96]
 
 
-def test_a_sweep_survives_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_survives_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Stopped in the first part, it goes on there and ends as the one that was not stopped."""
     words = ["sweep", "CartPole-v1", *TINY, *GRID, "--checkpoint-seconds", "0"]
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
@@ -113,6 +115,7 @@ def test_a_sweep_survives_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(sweeps.CurveLog, "add", add_and_stop)
         assert main([*words, "--out", str(tmp_path / "cut")]) == 128 + signal.SIGTERM
+    assert f"jax-ppo resume {tmp_path / 'cut'}`" in capsys.readouterr().out
     assert not (tmp_path / "cut" / "results.csv").exists()
     assert main(["resume", str(tmp_path / "cut")]) == 0
     for name in ("results.csv", "ranking.csv", "part_000/curves.jsonl", "part_001/curves.jsonl"):
@@ -264,9 +267,13 @@ def test_an_existing_folder(swept: Sweep, capsys: pytest.CaptureFixture[str]) ->
     assert "jax-ppo resume" in capsys.readouterr().err
 
 
-def test_parts_are_run_folders(swept: Sweep) -> None:
-    run = open_run(parts_of(swept)[0].path)
-    assert run.settings == RunSettings(num_seeds=4)
+def test_a_part_is_no_run_of_its_own(swept: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its agents differ in coefficients, which its run.json does not hold."""
+    part = parts_of(swept)[0].path
+    assert open_run(part).settings == RunSettings(num_seeds=4)
+    for command in ("resume", "evaluate", "play"):
+        assert main([command, str(part)]) == 2
+        assert f"the sweep itself is {swept.path.resolve()}" in capsys.readouterr().err
 
 
 def test_a_trial_that_cannot_be_trained_is_named() -> None:

@@ -228,7 +228,7 @@ def _train_part(sweep: Sweep, part: Part, name: str, console: Console) -> None:
     if (part.path / "run.json").is_file():
         run = open_run(part.path)
     else:
-        run = create_run(part.path, configs[part.trials[0]], settings)
+        run = create_run(part.path, configs[part.trials[0]], settings, in_sweep=True)
     population = Population(
         keys_of([seed for _, seed in agents]),
         stack_configs([configs[trial] for trial, _ in agents]),
