@@ -12,6 +12,7 @@ from jax_ppo import Components
 from jax_ppo.ancestors import monte_carlo_returns
 from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
+from jax_ppo.app.experimenting.anatomy import judge_anatomy
 from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
 from jax_ppo.app.history import History
 from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
@@ -96,6 +97,27 @@ def test_truncation_as_termination_loses_the_future() -> None:
     assert float(right[0, 0]) == pytest.approx(8.0)
 
 
+def test_anatomy_is_a_run_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "anatomy"
+    words = ["--total-steps", "20480", "--num-seeds", "1", "--out", str(out)]
+    assert main(["experiment", "anatomy", *words]) == 0
+    assert "What does the clip do" in capsys.readouterr().out
+    assert (out / "clip_anatomy.png").read_bytes().startswith(b"\x89PNG")
+    assert "clip band" in (out / "report.html").read_text()
+    assert len(json.loads((out / "claims.json").read_text())) == 2
+
+
+def test_anatomy_is_judged_by_its_numbers() -> None:
+    """Clipping that falls together with the divergence, and the other way round."""
+    falling = np.linspace(0.2, 0.0, 20)[:, None]
+    metrics = {"clip_fraction": falling, "approx_kl": falling**2}
+    history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
+    assert all(claim.startswith("seen") for claim in judge_anatomy(history))
+    metrics = {"clip_fraction": falling[::-1], "approx_kl": falling}
+    worse = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
+    assert all(claim.startswith("NOT seen") for claim in judge_anatomy(worse))
+
+
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment"]) == 0
     text = capsys.readouterr().out
@@ -116,7 +138,7 @@ def test_mistakes(words: Sequence[str], error: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "anatomy"])
 def test_claims_are_seen(name: str, tmp_path: Path) -> None:
     assert main(["experiment", name, "--out", str(tmp_path / name)]) == 0
     claims = json.loads((tmp_path / name / "claims.json").read_text())

@@ -259,7 +259,7 @@ OBSERVATION_NORMALIZATION = Experiment(
     "What does observation normalization do?",
     "MountainCarContinuous observes a velocity that never exceeds 0.07 beside a position of size "
     "1: to a fresh network it is always zero. Normalized, both count alike.",
-    preset("MountainCarContinuous-v0").replace(env_id="MountainCarContinuous-v0"),
+    preset("MountainCarContinuous-v0"),
     {
         "as they are": {"normalize_observations": False},
         "normalized": {"normalize_observations": True},
@@ -302,6 +302,25 @@ TRUNCATION = Experiment(
             lambda r: (
                 r.level("bootstrapped", "explained_variance"),
                 r.level("truncation as termination", "explained_variance"),
+            ),
+        ),
+    ),
+    metrics=("explained_variance", "approx_kl", "entropy"),
+)
+
+LATE_TRUNCATION = Experiment(
+    "What if a time limit counts as an end, and hardly ever comes?",
+    "MountainCarContinuous is cut after 999 steps, but an agent that has learned it is at the goal "
+    "long before. The cut then matters only while it still fails: look at the beginning of the "
+    "curves, and compare with Pendulum, where every episode is cut.",
+    preset("MountainCarContinuous-v0"),
+    TRUNCATION.trials,
+    (
+        Claim(
+            "both come to the same in the end, within 5 of return",
+            lambda r: (
+                5.0,
+                abs(r.iqm("bootstrapped") - r.iqm("truncation as termination")),
             ),
         ),
     ),
@@ -398,6 +417,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "observation-normalization": OBSERVATION_NORMALIZATION,
     "trunk": TRUNK,
     "truncation": TRUNCATION,
+    "late-truncation": LATE_TRUNCATION,
     "kl-stop": KL_STOP,
     "kl-penalty": KL_PENALTY,
     "origins": ORIGINS,

@@ -10,7 +10,8 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from jax_ppo.app.commands import check_episodes, say
-from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experimenting import anatomy
+from jax_ppo.app.experimenting.catalogue import CARTPOLE, EXPERIMENTS, Experiment, Results
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
 from jax_ppo.app.pictures.png import write_png
@@ -35,7 +36,10 @@ from jax_ppo.app.sweeping.sweeps import (
     set_up_sweep,
     write_tables,
 )
-from jax_ppo.config import unknown_name
+from jax_ppo.config import PPOConfig, unknown_name
+
+ANATOMY = "anatomy"
+"""The experiment that is a run, not a sweep."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,17 @@ def experiment_command(words: list[str], console: Console) -> None:
     if not options.name:
         console.print(_table_of_experiments())
         return
-    if options.name not in EXPERIMENTS:
-        raise UsageError(unknown_name("experiment", options.name, EXPERIMENTS))
+    if options.name not in (*EXPERIMENTS, ANATOMY):
+        raise UsageError(unknown_name("experiment", options.name, (*EXPERIMENTS, ANATOMY)))
     check_episodes(options.eval_episodes)
-    experiment = EXPERIMENTS[options.name]
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     path = options.out or Path("experiments") / f"{options.name}-{stamp}"
+    if options.name == ANATOMY:
+        say(console, f"{anatomy.QUESTION} (folder: {path})")
+        settings = RunSettings(seed=options.seed, num_seeds=options.num_seeds or anatomy.NUM_SEEDS)
+        anatomy.run_anatomy(_shortened(CARTPOLE, options), settings, path, console)
+        return
+    experiment = EXPERIMENTS[options.name]
     sweep = open_sweep(path) if is_sweep(path) else _make_sweep(experiment, options, path)
     say(console, f"{experiment.question} (folder: {sweep.path})")
     run_experiment(experiment, sweep, console)
@@ -126,9 +135,7 @@ def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Re
 
 def _make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) -> Sweep:
     """The trials of an experiment as a sweep that does not exist yet."""
-    base = experiment.base
-    if options.total_steps is not None:
-        base = base.replace(total_steps=options.total_steps)
+    base = _shortened(experiment.base, options)
     num_seeds = experiment.num_seeds if options.num_seeds is None else options.num_seeds
     return Sweep(
         path=path,
@@ -141,6 +148,13 @@ def _make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) 
         names=tuple(experiment.trials),
         title=experiment.question,
     )
+
+
+def _shortened(config: PPOConfig, options: ExperimentOptions) -> PPOConfig:
+    """The config with the number of steps that was asked for."""
+    if options.total_steps is None:
+        return config
+    return config.replace(total_steps=options.total_steps)
 
 
 def _judge(experiment: Experiment, results: Results) -> list[str]:
@@ -161,4 +175,5 @@ def _table_of_experiments() -> Table:
     table.add_column("environment", no_wrap=True)
     for name, experiment in EXPERIMENTS.items():
         table.add_row(name, experiment.question, experiment.base.env_id)
+    table.add_row(ANATOMY, anatomy.QUESTION, CARTPOLE.env_id)
     return table
