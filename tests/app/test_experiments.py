@@ -8,12 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from jax_ppo import Components
+from jax_ppo import Components, PPOConfig
 from jax_ppo.ancestors import monte_carlo_returns
 from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
 from jax_ppo.app.experimenting.anatomy import judge_anatomy
 from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experimenting.command import OTHERS
+from jax_ppo.app.experimenting.trust_region import compare_steps
 from jax_ppo.app.history import History
 from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
 from jax_ppo.app.sweeping.search import apply_trial, components_of
@@ -107,6 +109,27 @@ def test_anatomy_is_a_run_with_a_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(json.loads((out / "claims.json").read_text())) == 2
 
 
+def test_trust_region_beside_ppo(tmp_path: Path) -> None:
+    out = tmp_path / "trust-region"
+    words = ["--total-steps", "10240", "--num-seeds", "2", "--out", str(out)]
+    assert main(["experiment", "trust-region", *words]) == 0
+    claims = json.loads((out / "claims.json").read_text())
+    assert claims[0].startswith("seen: TRPO never leaves its region")
+    assert (out / "steps.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["experiment", "trust-region", *words]) == 2
+
+
+def test_ppo_is_the_same_with_trpo_beside_it(tiny_config: PPOConfig) -> None:
+    """The divergences are those of the training that `train` does, and TRPO keeps its bound."""
+    steps = jax.jit(compare_steps)(jax.random.key(0), tiny_config)
+    still = jax.jit(compare_steps)(jax.random.key(0), tiny_config.replace(learning_rate=0.0))
+    assert (np.asarray(steps.ppo_kl) > 0).all()
+    np.testing.assert_allclose(still.ppo_kl, 0.0, atol=1e-6)
+    for kl in (steps.trpo_kl, still.trpo_kl):
+        assert (np.asarray(kl) <= 0.01 * (1 + 1e-5)).all()
+    np.testing.assert_allclose(still.trpo_kl[0], steps.trpo_kl[0], rtol=1e-3)
+
+
 def test_anatomy_is_judged_by_its_numbers() -> None:
     """Clipping that falls together with the divergence, and the other way round."""
     falling = np.linspace(0.2, 0.0, 20)[:, None]
@@ -138,7 +161,7 @@ def test_mistakes(words: Sequence[str], error: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*EXPERIMENTS, "anatomy"])
+@pytest.mark.parametrize("name", [*EXPERIMENTS, *OTHERS])
 def test_claims_are_seen(name: str, tmp_path: Path) -> None:
     assert main(["experiment", name, "--out", str(tmp_path / name)]) == 0
     claims = json.loads((tmp_path / name / "claims.json").read_text())

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from jax_ppo.app.commands import say
 from jax_ppo.app.devices import keep_compiled_programs, set_up_devices
+from jax_ppo.app.experimenting.catalogue import verdict
 from jax_ppo.app.history import History, read_history
 from jax_ppo.app.progress import Display
 from jax_ppo.app.reporting.command import write_report
@@ -59,12 +60,6 @@ def judge_anatomy(history: History) -> list[str]:
     early, late = float(clipped[:tenth].mean()), float(clipped[-tenth:].mean())
     together = float(np.corrcoef(clipped, divergence)[0, 1])
     return [
-        _verdict("more samples are clipped early than late", early, late),
-        _verdict("the clip fraction goes with the KL divergence (correlation)", together, 0.5),
+        verdict("more samples are clipped early than late", early, late),
+        verdict("the clip fraction goes with the KL divergence (correlation)", together, 0.5),
     ]
-
-
-def _verdict(text: str, greater: float, smaller: float) -> str:
-    """A claim, and whether the first number is the greater one."""
-    seen = "seen" if greater > smaller else "NOT seen"
-    return f"{seen}: {text} ({greater:.4g} against {smaller:.4g})"

@@ -54,6 +54,12 @@ class Claim(NamedTuple):
     """The two numbers that are compared; the first should be greater."""
 
 
+def verdict(text: str, greater: float, smaller: float) -> str:
+    """A claim with its two numbers, and whether the first is the greater one here."""
+    seen = "seen" if greater > smaller else "NOT seen"
+    return f"{seen}: {text} ({greater:.4g} against {smaller:.4g})"
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A question, the trials that answer it, and what should come out."""
@@ -264,7 +270,12 @@ OBSERVATION_NORMALIZATION = Experiment(
         "as they are": {"normalize_observations": False},
         "normalized": {"normalize_observations": True},
     },
-    (),
+    (
+        Claim(
+            "training is better with normalized observations",
+            lambda r: (r.training_return("normalized"), r.training_return("as they are")),
+        ),
+    ),
     metrics=("explained_variance", "approx_kl", "entropy"),
 )
 

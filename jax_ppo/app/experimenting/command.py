@@ -10,8 +10,8 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from jax_ppo.app.commands import check_episodes, say
-from jax_ppo.app.experimenting import anatomy
-from jax_ppo.app.experimenting.catalogue import CARTPOLE, EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experimenting import anatomy, trust_region
+from jax_ppo.app.experimenting.catalogue import CARTPOLE, EXPERIMENTS, Experiment, Results, verdict
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
 from jax_ppo.app.pictures.png import write_png
@@ -38,8 +38,11 @@ from jax_ppo.app.sweeping.sweeps import (
 )
 from jax_ppo.config import PPOConfig, unknown_name
 
-ANATOMY = "anatomy"
-"""The experiment that is a run, not a sweep."""
+OTHERS = {
+    "anatomy": (anatomy.QUESTION, anatomy.NUM_SEEDS, anatomy.run_anatomy),
+    "trust-region": (trust_region.QUESTION, trust_region.NUM_SEEDS, trust_region.run_trust_region),
+}
+"""The experiments that are no sweeps: question, usual number of seeds, and what runs them."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,17 @@ def experiment_command(words: list[str], console: Console) -> None:
     if not options.name:
         console.print(_table_of_experiments())
         return
-    if options.name not in (*EXPERIMENTS, ANATOMY):
-        raise UsageError(unknown_name("experiment", options.name, (*EXPERIMENTS, ANATOMY)))
+    if options.name not in (*EXPERIMENTS, *OTHERS):
+        raise UsageError(unknown_name("experiment", options.name, (*EXPERIMENTS, *OTHERS)))
     check_episodes(options.eval_episodes)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     path = options.out or Path("experiments") / f"{options.name}-{stamp}"
-    if options.name == ANATOMY:
-        say(console, f"{anatomy.QUESTION} (folder: {path})")
-        settings = RunSettings(seed=options.seed, num_seeds=options.num_seeds or anatomy.NUM_SEEDS)
-        anatomy.run_anatomy(_shortened(CARTPOLE, options), settings, path, console)
+    if options.name in OTHERS:
+        question, num_seeds, run = OTHERS[options.name]
+        say(console, f"{question} (folder: {path})")
+        chosen = num_seeds if options.num_seeds is None else options.num_seeds
+        settings = RunSettings(seed=options.seed, num_seeds=chosen)
+        run(_shortened(CARTPOLE, options), settings, path, console)
         return
     experiment = EXPERIMENTS[options.name]
     sweep = open_sweep(path) if is_sweep(path) else _make_sweep(experiment, options, path)
@@ -159,12 +164,7 @@ def _shortened(config: PPOConfig, options: ExperimentOptions) -> PPOConfig:
 
 def _judge(experiment: Experiment, results: Results) -> list[str]:
     """Each claim with its two numbers, and whether it holds here."""
-    lines = []
-    for claim in experiment.claims:
-        greater, smaller = claim.measure(results)
-        verdict = "seen" if greater > smaller else "NOT seen"
-        lines.append(f"{verdict}: {claim.text} ({greater:.4g} against {smaller:.4g})")
-    return lines
+    return [verdict(claim.text, *claim.measure(results)) for claim in experiment.claims]
 
 
 def _table_of_experiments() -> Table:
@@ -175,5 +175,6 @@ def _table_of_experiments() -> Table:
     table.add_column("environment", no_wrap=True)
     for name, experiment in EXPERIMENTS.items():
         table.add_row(name, experiment.question, experiment.base.env_id)
-    table.add_row(ANATOMY, anatomy.QUESTION, CARTPOLE.env_id)
+    for name, (question, *_) in OTHERS.items():
+        table.add_row(name, question, CARTPOLE.env_id)
     return table

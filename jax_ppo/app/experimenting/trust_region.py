@@ -1,0 +1,165 @@
+"""The experiment that lays a TRPO step beside each of PPO's updates, on the same samples."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jax_ppo.advantages import normalize_advantages
+from jax_ppo.app.commands import say
+from jax_ppo.app.devices import keep_compiled_programs
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.experimenting.catalogue import verdict
+from jax_ppo.app.pictures import page
+from jax_ppo.app.pictures.picture import Level, Line, Panel, Picture
+from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.runs import RunSettings, write_json
+from jax_ppo.app.training import keys_of
+from jax_ppo.config import PPOConfig
+from jax_ppo.distributions import Distribution
+from jax_ppo.envs import make_env
+from jax_ppo.networks import Network, make_network
+from jax_ppo.rollout import collect_rollout
+from jax_ppo.train import draw_randomness, init_train_state, make_batch, train_step_from_draws
+from jax_ppo.trpo import DEFAULT_REGION, mean_kl, surrogate_improvement, trpo_step
+from jax_ppo.types import Batch, Params, TrainState
+
+QUESTION = "How far does TRPO step where PPO does an update?"
+
+TEXT = (
+    "PPO trains; at each update TRPO is asked what it would do with the same samples. TRPO goes "
+    "near the edge of its trust region nearly every time, in one step. PPO's "
+    "updates have no such bound: look at how their divergence varies, and falls with the learning "
+    "rate, and at what each step is worth on the samples themselves."
+)
+"""What to look for."""
+
+BOUND = float(DEFAULT_REGION.max_kl)
+"""Largest divergence of a TRPO step, in nats."""
+
+NUM_SEEDS = 4
+"""Agents that are trained."""
+
+
+class Steps(NamedTuple):
+    """What the two steps did: arrays, each [num_updates] for an agent."""
+
+    ppo_kl: Any
+    """Divergence of the new policy from the old one, in nats."""
+    ppo_gain: Any
+    """mean((r - 1) A) on the samples, with normalized advantages."""
+    trpo_kl: Any
+    """The same of TRPO's step."""
+    trpo_gain: Any
+    """The same of TRPO's step."""
+
+
+def compare_steps(key: jax.Array, config: PPOConfig) -> Steps:
+    """Train an agent with PPO, and try TRPO's step on each of its batches.
+
+    Args:
+        key: Random key.
+        config: What to train.
+    """
+    state = init_train_state(key, config)
+    _, steps = jax.lax.scan(
+        partial(_update_both_ways, config=config), state, length=config.num_updates
+    )
+    return steps
+
+
+def run_trust_region(
+    config: PPOConfig, settings: RunSettings, path: Path, console: Console
+) -> None:
+    """Compare the steps of a few agents, and draw them.
+
+    Args:
+        config: What to train.
+        settings: Gives the seeds.
+        path: Folder to make.
+        console: Where to say what came out.
+
+    Raises:
+        AppError: The folder exists already.
+    """
+    if path.exists():
+        raise AppError(f"{path} exists already: give another folder")
+    keep_compiled_programs()
+    compare = jax.jit(jax.vmap(compare_steps, in_axes=(0, None)))
+    steps = jax.tree.map(np.asarray, compare(keys_of(settings.seeds), config))
+    claims = judge_steps(steps)
+    picture = steps_picture(steps, config)
+    path.mkdir(parents=True)
+    write_json(path / "claims.json", claims)
+    write_png(picture, path / "steps.png")
+    parts = [page.paragraph(TEXT), page.bullets(claims), page.figure(picture)]
+    page.write_page(path / "index.html", QUESTION, parts)
+    for claim in claims:
+        say(console, claim)
+    say(console, f"\n{TEXT}\n\nwritten to {path}/index.html")
+
+
+def judge_steps(steps: Steps) -> list[str]:
+    """Each claim with its two numbers, and whether it holds."""
+    largest = float(np.max(steps.trpo_kl))
+    spreads = [float(np.std(kl) / np.mean(kl)) for kl in (steps.ppo_kl, steps.trpo_kl)]
+    return [
+        verdict("TRPO never leaves its region", BOUND * (1 + 1e-5), largest),
+        verdict("PPO's divergences vary more (deviation over mean)", *spreads),
+    ]
+
+
+def steps_picture(steps: Steps, config: PPOConfig) -> Picture:
+    """Divergence and gain of both against environment steps: the median agent, band: all."""
+    x = np.arange(1, config.num_updates + 1) * config.batch_size
+    label = "environment steps of each agent"
+    bound = Level("TRPO's bound", BOUND)
+    kls = (_line("PPO", x, steps.ppo_kl, 0), _line("TRPO", x, steps.trpo_kl, 1), bound)
+    gains = (_line("PPO", x, steps.ppo_gain, 0), _line("TRPO", x, steps.trpo_gain, 1))
+    title = f"{QUESTION}\n{config.env_id}, {len(steps.ppo_kl)} seeds, {x[-1]:,} steps"
+    return Picture(
+        title,
+        (
+            Panel("how far the policy moves", label, "KL divergence (nats)", kls, from_zero=True),
+            Panel("what that is worth", label, "mean((r - 1) A)", gains, from_zero=True),
+        ),
+        columns=2,
+    )
+
+
+def _update_both_ways(state: TrainState, _: Any, config: PPOConfig) -> tuple[TrainState, Steps]:
+    """PPO's train step, and TRPO's on the same samples."""
+    env = make_env(config)
+    network = make_network(config, env)
+    key, draw_key = jax.random.split(state.key)
+    draws = draw_randomness(draw_key, config, env)
+    state = dataclasses.replace(state, key=key)
+    after = train_step_from_draws(state, draws, config)[0]
+    transitions = collect_rollout(
+        state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
+    )[1]
+    batch = make_batch(state.params, transitions, config, network)
+    batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
+    trpo_params = trpo_step(state.params, batch, network)[0]
+
+    old = network.apply(state.params, batch.obs)[0]
+    both = [_measure(params, old, batch, network) for params in (after.params, trpo_params)]
+    return after, Steps(*both[0], *both[1])
+
+
+def _measure(
+    params: Params, old: Distribution, batch: Batch, network: Network
+) -> tuple[jax.Array, jax.Array]:
+    """How far a step went, and what it is worth on the samples."""
+    kl = mean_kl(params, old, batch.obs, network)
+    return kl, surrogate_improvement(params, batch, network)
+
+
+def _line(label: str, x: np.ndarray, values: np.ndarray, colour: int) -> Line:
+    """The median over the agents [num_agents, num_updates], with all of them inside the band."""
+    middle = np.median(values, axis=0)
+    return Line(label, x, middle, values.min(axis=0), values.max(axis=0), colour)
