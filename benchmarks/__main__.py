@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from benchmarks.ceiling import measure_ceiling
 from benchmarks.compare import (
     Comparison,
     Hellos,
@@ -23,13 +22,25 @@ from benchmarks.compare import (
 from benchmarks.peers import OURS, Installed, find_peer, install, locate, read_paths
 from benchmarks.phases import measure_phases
 from benchmarks.pictures import AXES, plot_scaling
+from benchmarks.presets import (
+    FOLDER,
+    PRESETS,
+    choose,
+    keep_result,
+    main_table,
+    measure_preset,
+    read_published,
+    write_page,
+)
 from benchmarks.regression import compare_commits
 from benchmarks.report import SECTIONS, write_report
 from benchmarks.results import default_folder, save
 from benchmarks.work import NARROW, find_work
 from jax_ppo.app.commands import Command, run_program, say
+from jax_ppo.app.devices import keep_compiled_programs, set_up_devices
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.options import parse_options
+from jax_ppo.app.runs import RunSettings
 
 USAGE = """\
 usage: python -m benchmarks COMMAND ...
@@ -46,6 +57,7 @@ Measures jax_ppo beside other implementations, in turn, each in a process of its
   ceiling [WORK ...]               what the machine could do at most
   regression OLD NEW [WORK ...]    one commit's speed beside another's; 1 if it is slower
   report                           a page of all results
+  presets [ENV_ID ...]             what the presets reach, on several seeds
 
 `python -m benchmarks COMMAND --help` lists a command's options.
 """
@@ -189,6 +201,18 @@ class ReportOptions:
     """The folder. None: benchmarks/results/DEVICE."""
 
 
+@dataclass(frozen=True)
+class PresetsOptions:
+    """Train the presets on several seeds, and write a page of what they reach."""
+
+    env_ids: Annotated[Positional[tuple[str, ...]], arg(metavar="ENV_ID ...")] = ()
+    """Environments to measure anew. None: every one that has a preset."""
+    num_seeds: int = 8
+    """Agents per preset, with seeds 0, 1, ..."""
+    out: Path = FOLDER
+    """Folder of results.json, which keeps what it says of other environments."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; see `run_program`."""
     return run_program(USAGE, COMMANDS, arguments)
@@ -287,6 +311,10 @@ def phases_command(words: list[str], console: Console) -> None:
 
 def ceiling_command(words: list[str], console: Console) -> None:
     """Pieces of the pieces."""
+    # This imports gymnax, which computes while it is imported: `presets` could no longer choose
+    # its devices.
+    from benchmarks.ceiling import measure_ceiling
+
     options = parse_options(PiecesOptions, "python -m benchmarks ceiling", words)
     found = []
     for work in [find_work(name) for name in options.works]:
@@ -314,6 +342,21 @@ def report_command(words: list[str], console: Console) -> None:
     """The page."""
     options = parse_options(ReportOptions, "python -m benchmarks report", words)
     say(console, f"written to {write_report(options.out or default_folder())}")
+
+
+def presets_command(words: list[str], console: Console) -> None:
+    """Every preset, one after the other; each is written down as soon as it is done."""
+    options = parse_options(PresetsOptions, "python -m benchmarks presets", words)
+    settings = RunSettings(num_seeds=options.num_seeds)
+    env_ids = choose(options.env_ids)
+    keep_compiled_programs()
+    set_up_devices(PRESETS[env_ids[0]], settings)
+    for env_id in env_ids:
+        result = measure_preset(env_id, settings.num_seeds)
+        keep_result(options.out, env_id, result)
+        header, row = main_table({env_id: result}, read_published())
+        say(console, ", ".join(f"{name} {cell}" for name, cell in zip(header, row, strict=True)))
+    say(console, f"written to {write_page(options.out)}")
 
 
 def everyone(others: Others, command: str = "") -> list[Installed]:
@@ -373,6 +416,7 @@ COMMANDS: dict[str, Command] = {
     "ceiling": ceiling_command,
     "regression": regression_command,
     "report": report_command,
+    "presets": presets_command,
 }
 
 if __name__ == "__main__":

@@ -53,4 +53,5 @@ def test_preset_can_be_built(env_id: str) -> None:
 
 
 def test_no_preset_means_the_defaults() -> None:
-    assert preset("Acrobot-v1") == PPOConfig(env_id="Acrobot-v1")
+    env_id = "my_module:MyEnv-v0"
+    assert preset(env_id) == PPOConfig(env_id=env_id)
