@@ -119,7 +119,9 @@ def make_env(config: PPOConfig) -> Environment:
         ConfigError: The id is unknown, the environment cannot be built, a parameter does not
             exist, or its observations or actions are of a kind that is not supported.
     """
-    import gymnax
+    # Its modules compute constants, which must not become a part of what is being traced.
+    with jax.ensure_compile_time_eval():
+        import gymnax
 
     env_id = _import_module_of(config.env_id)
     if env_id not in gymnax.registered_envs:

@@ -53,6 +53,22 @@ def test_coefficients_go_with_their_agents(trained: dict) -> None:
     np.testing.assert_allclose(spread, together, rtol=2e-5, atol=2e-6)
 
 
+def test_gymnax_may_be_imported_while_tracing_for_devices() -> None:
+    """FrozenLake's module computes constants when it is imported."""
+    script = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+from functools import partial
+from jax_ppo import Execution, PPOConfig, train_agents
+config = PPOConfig("FrozenLake-misc", total_steps=512)
+train = jax.jit(partial(train_agents, execution=Execution("map", 2)))
+print(train(jax.random.split(jax.random.key(0), 2), config)[0].update)
+"""
+    command = [sys.executable, "-c", script]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert process.stdout.strip() == "[1 1]"
+
+
 @pytest.mark.parametrize(
     ("config", "num_seeds", "num_devices", "platform", "expected"),
     [
