@@ -1,6 +1,5 @@
 """What the presets reach: every one trained on several seeds, as data and as a page."""
 
-import dataclasses
 import json
 import math
 import statistics
@@ -24,7 +23,7 @@ from jax_ppo.app.pictures.curves import curve_of
 from jax_ppo.app.runs import RunSettings, write_json
 from jax_ppo.app.statistics import summarize
 from jax_ppo.app.training import Population, initial_states, keys_of
-from jax_ppo.config import ConfigError, PPOConfig, unknown_name
+from jax_ppo.config import ConfigError, PPOConfig, changed_fields, unknown_name
 from jax_ppo.envs import make_env
 from jax_ppo.presets import NOTES, PRESETS, THRESHOLDS
 from jax_ppo.train import train_agents
@@ -161,10 +160,8 @@ def steps_to_threshold(history: History, threshold: float) -> dict[str, Any]:
 
 def without_defaults(config: PPOConfig) -> dict[str, Any]:
     """The fields of a config that differ from their defaults, as JSON has them."""
-    default = dataclasses.asdict(PPOConfig())
-    fields = dataclasses.asdict(config)
-    changed = {name: value for name, value in fields.items() if value != default[name]}
-    return json.loads(json.dumps({name: changed[name] for name in changed if name != "env_id"}))
+    changed = changed_fields(PPOConfig(env_id=config.env_id), config)
+    return json.loads(json.dumps(changed))
 
 
 def read_results(folder: Path) -> dict[str, Result]:

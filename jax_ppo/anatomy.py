@@ -16,7 +16,7 @@ from jax_ppo.train import (
     make_batch,
     train_step_from_draws,
 )
-from jax_ppo.types import TrainState
+from jax_ppo.types import Batch, TrainState
 
 
 class ClipAnatomy(NamedTuple):
@@ -45,17 +45,9 @@ def clip_anatomy(
 
     Source: Schulman et al. (2017), "Proximal policy optimization algorithms", figure 1.
     """
-    env = components.make_env(config)
-    network = components.make_network(config, env)
-    key, draw_key = jax.random.split(state.key)
-    draws = draw_randomness(draw_key, config, env)
-    state = dataclasses.replace(state, key=key)
-    after, _ = train_step_from_draws(state, draws, config, components)
+    network = components.make_network(config, components.make_env(config))
+    after, batch = next_update(state, config, components)
     with jax.default_matmul_precision(config.matmul_precision):
-        _, transitions, _ = collect_rollout(
-            state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
-        )
-        batch = make_batch(state.params, transitions, config, network, components.advantage_fn)
         distribution, _ = network.apply(after.params, batch.obs)
     ratio = jnp.exp(distribution.log_prob(batch.action) - batch.old_log_prob)
     clip_eps = scheduled(
@@ -67,6 +59,34 @@ def clip_anatomy(
         is_clipped(ratio, batch.advantages, clip_eps),
         jnp.asarray(clip_eps, float),
     )
+
+
+def next_update(
+    state: TrainState, config: PPOConfig, components: Components = DEFAULT_COMPONENTS
+) -> tuple[TrainState, Batch]:
+    """The next train step of an agent, and the samples that it is taken on.
+
+    Args:
+        state: An agent.
+        config: The config that it is trained with.
+        components: The functions that it is trained with.
+
+    Returns:
+        The agent after the step, and its samples as they were collected; under jit they are
+        collected once.
+    """
+    env = components.make_env(config)
+    network = components.make_network(config, env)
+    key, draw_key = jax.random.split(state.key)
+    draws = draw_randomness(draw_key, config, env)
+    state = dataclasses.replace(state, key=key)
+    after, _ = train_step_from_draws(state, draws, config, components)
+    with jax.default_matmul_precision(config.matmul_precision):
+        _, transitions, _ = collect_rollout(
+            state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
+        )
+        batch = make_batch(state.params, transitions, config, network, components.advantage_fn)
+    return after, batch
 
 
 def is_clipped(ratio: jax.Array, advantages: jax.Array, clip_eps: jax.Array | float) -> jax.Array:

@@ -195,6 +195,12 @@ COEFFICIENTS = tuple(
 """Names of the fields that are pytree leaves, besides env_params."""
 
 
+def changed_fields(base: PPOConfig, config: PPOConfig) -> dict[str, Any]:
+    """The fields of `config` that differ from those of `base`, by name."""
+    fields = vars(config)
+    return {name: fields[name] for name in fields if fields[name] != getattr(base, name)}
+
+
 def is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
     """Whether the network starts with convolutions.
 

@@ -119,6 +119,19 @@ def make_env(config: PPOConfig) -> Environment:
         ConfigError: The id is unknown, the environment cannot be built, a parameter does not
             exist, or its observations or actions are of a kind that is not supported.
     """
+    return from_gymnax(*make_gymnax(config))
+
+
+def make_gymnax(config: PPOConfig) -> tuple[Any, Any]:
+    """The gymnax environment that a config names, and its parameters: what `make_env` wraps.
+
+    Args:
+        config: Gives env_id, env_kwargs and env_params.
+
+    Raises:
+        ConfigError: The id is unknown, the environment cannot be built, or a parameter does not
+            exist.
+    """
     # Its modules compute constants, which must not become a part of what is being traced.
     with jax.ensure_compile_time_eval():
         import gymnax
@@ -137,7 +150,7 @@ def make_env(config: PPOConfig) -> Environment:
     except Exception as error:
         arguments = f" with env_kwargs {config.env_kwargs}" if config.env_kwargs else ""
         raise ConfigError(f"{env_id} cannot be built{arguments}: {error}") from error
-    return from_gymnax(env, replace_params(params, config.env_params))
+    return env, replace_params(params, config.env_params)
 
 
 def _import_module_of(env_id: str) -> str:

@@ -62,7 +62,7 @@ def make_history(
         seeds=seeds,
         updates=updates,
         steps=np.array([group[0]["steps"] for group in whole], dtype=int),
-        seconds=_seconds_at(updates, timing),
+        seconds=seconds_at(updates, timing),
         metrics={
             name: np.array([[row[name] for row in group] for group in whole], dtype=float)
             for name in names
@@ -70,8 +70,13 @@ def make_history(
     )
 
 
-def _seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndarray:
-    """Seconds of training at the end of each update, evenly within each piece."""
+def seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndarray:
+    """Seconds of training at the end of each update, evenly within each piece.
+
+    Args:
+        updates: Numbers of the updates [num_updates].
+        timing: A row per piece of training: its last update, and how many seconds it took.
+    """
     pieces = [(row["update"], row["seconds"]) for row in timing]
     ends = np.array([0, *(update for update, _ in pieces)], dtype=float)
     seconds = np.cumsum([0.0, *(length for _, length in pieces)])

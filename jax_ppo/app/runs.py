@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,8 +115,7 @@ def create_run(
         AppError: The folder exists already, or cannot be written.
     """
     if path is None:
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-        path = Path("runs") / f"{config.env_id}-seed{settings.seed}-{stamp}"
+        path = new_folder("runs", f"{config.env_id}-seed{settings.seed}")
     if path == Path():
         raise AppError("the name of the run folder is empty")
     if path.exists():
@@ -216,13 +216,30 @@ def truncate_rows(path: Path, update: int) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    with unfinished.open("w") as file:
+    with written_whole(path) as unfinished, unfinished.open("w") as file:
         json.dump(content, file, indent=2, default=str)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    unfinished.replace(path)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that is to appear at `path` whole or not at all.
+
+    An older file there is replaced when the block ends, and stays if the block fails.
+    """
+    unfinished = path.with_name(f"{path.name}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def new_folder(parent: str, name: str) -> Path:
+    """A path under the current folder that nothing has yet: parent/name-time."""
+    return Path(parent) / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')}"
 
 
 def remove_folder(path: Path) -> None:

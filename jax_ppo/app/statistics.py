@@ -36,6 +36,12 @@ def show_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10.0 else f"{value:.3g}"
 
 
+def show_iqm(summary: Summary) -> str:
+    """The IQM and its interval, in columns."""
+    interval = f"[{show_number(summary.ci_low)}, {show_number(summary.ci_high)}]"
+    return f"IQM {show_number(summary.iqm):>9}  {interval:>20}"
+
+
 def summarize(values: np.ndarray, seed: int = 0) -> Summary:
     """Mean, median, IQM and a 95% percentile-bootstrap interval of the IQM (10,000 resamples).
 

@@ -30,9 +30,9 @@ from jax_ppo.app.playing.drawing import (
     draw_episode,
     observation_images,
 )
-from jax_ppo.app.playing.episode import Episode, make_gymnax, record_episode
+from jax_ppo.app.playing.episode import Episode, record_episode
 from jax_ppo.app.runs import Run, RunSettings, create_run
-from jax_ppo.envs import NEEDS_DOWNLOAD
+from jax_ppo.envs import NEEDS_DOWNLOAD, make_gymnax
 from jax_ppo.train import init_train_states
 from tests.core.helpers import count_compilations
 

@@ -33,6 +33,7 @@ CHAPTERS = (
 ONE_SIDED = {
     # jax_ppo
     "from_gymnax": "wraps gymnax; its twin is from_gymnasium",
+    "make_gymnax": "what from_gymnax wraps, before it is wrapped",
     "replace_params": "gymnax environments have parameters; Gymnasium's have keyword arguments",
     "train_updates": "pieces of a jitted loop; in eager code any loop over train_step is one",
     "train_agents": "several agents in one program; in eager code any loop over train is one",

@@ -6,7 +6,7 @@ environment or budget may show something else, and the page then says so.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from jax_ppo.ancestors import a2c, reinforce, reinforce_with_baseline
 from jax_ppo.app.history import History
 from jax_ppo.app.sweeping.search import ADVANTAGES, Trial
 from jax_ppo.app.sweeping.sweeps import Ranked
-from jax_ppo.config import PPOConfig
+from jax_ppo.config import PPOConfig, changed_fields
 from jax_ppo.presets import preset
 
 
@@ -27,10 +27,6 @@ class Results(NamedTuple):
     def iqm(self, name: str) -> float:
         """Interquartile mean over the agents of their evaluation returns."""
         return self.ranked[name].summary.iqm
-
-    def worst(self, name: str) -> float:
-        """The worst agent's evaluation return."""
-        return self.ranked[name].summary.minimum
 
     def level(self, name: str, metric: str) -> float:
         """Mean of a diagnostic over the agents and the middle half of training."""
@@ -52,6 +48,16 @@ class Claim(NamedTuple):
     text: str
     measure: Callable[[Results], tuple[float, float]]
     """The two numbers that are compared; the first should be greater."""
+
+
+def _better(text: str, better: str, worse: str) -> Claim:
+    """The claim that one trial trains better than another."""
+    return Claim(text, lambda r: (r.training_return(better), r.training_return(worse)))
+
+
+def _more(text: str, metric: str, more: str, less: str) -> Claim:
+    """The claim that a diagnostic is higher in one trial than in another."""
+    return Claim(text, lambda r: (r.level(more, metric), r.level(less, metric)))
 
 
 def verdict(text: str, greater: float, smaller: float) -> str:
@@ -76,15 +82,6 @@ class Experiment:
     num_seeds: int = 8
 
 
-def _differences(base: PPOConfig, config: PPOConfig, **more: Any) -> Trial:
-    """The trial that makes one config out of another."""
-    fields = vars(config)
-    return {
-        **{name: fields[name] for name in fields if fields[name] != getattr(base, name)},
-        **more,
-    }
-
-
 CARTPOLE = preset("CartPole-v1").replace(total_steps=100_000)
 PENDULUM = preset("Pendulum-v1")
 HASTY = CARTPOLE.replace(learning_rate=3e-3)
@@ -107,13 +104,14 @@ CLIP = Experiment(
     HASTY,
     {"clip_eps 0.2": {"clip_eps": 0.2}, "no clipping": {"clip_eps": 100.0}},
     (
-        Claim(
+        _more(
             "updates are larger without clipping (KL divergence)",
-            lambda r: (r.level("no clipping", "approx_kl"), r.level("clip_eps 0.2", "approx_kl")),
+            "approx_kl",
+            "no clipping",
+            "clip_eps 0.2",
         ),
-        Claim(
-            "training is better with clipping (mean training return)",
-            lambda r: (r.training_return("clip_eps 0.2"), r.training_return("no clipping")),
+        _better(
+            "training is better with clipping (mean training return)", "clip_eps 0.2", "no clipping"
         ),
     ),
 )
@@ -125,13 +123,17 @@ ENTROPY = Experiment(
     CARTPOLE,
     {f"ent_coef {value:g}": {"ent_coef": value} for value in (0.0, 0.01, 0.1)},
     (
-        Claim(
+        _more(
             "entropy is higher with a bonus of 0.1 than with 0.01",
-            lambda r: (r.level("ent_coef 0.1", "entropy"), r.level("ent_coef 0.01", "entropy")),
+            "entropy",
+            "ent_coef 0.1",
+            "ent_coef 0.01",
         ),
-        Claim(
+        _more(
             "entropy is higher with a bonus of 0.1 than without",
-            lambda r: (r.level("ent_coef 0.1", "entropy"), r.level("ent_coef 0", "entropy")),
+            "entropy",
+            "ent_coef 0.1",
+            "ent_coef 0",
         ),
     ),
 )
@@ -144,12 +146,10 @@ VALUE_CLIPPING = Experiment(
     CARTPOLE,
     {"no value clipping": {"value_clip_eps": None}, "value_clip_eps 0.2": {"value_clip_eps": 0.2}},
     (
-        Claim(
+        _better(
             "training is better without clipping the value",
-            lambda r: (
-                r.training_return("no value clipping"),
-                r.training_return("value_clip_eps 0.2"),
-            ),
+            "no value clipping",
+            "value_clip_eps 0.2",
         ),
     ),
     metrics=("explained_variance", "approx_kl", "entropy"),
@@ -178,12 +178,7 @@ GAE_LAMBDA = Experiment(
     "between, nearer to 1.",
     CARTPOLE,
     {f"gae_lambda {value:g}": {"gae_lambda": value} for value in (0.0, 0.5, 0.9, 0.95, 1.0)},
-    (
-        Claim(
-            "training is better at lambda 0.95 than at 0",
-            lambda r: (r.training_return("gae_lambda 0.95"), r.training_return("gae_lambda 0")),
-        ),
-    ),
+    (_better("training is better at lambda 0.95 than at 0", "gae_lambda 0.95", "gae_lambda 0"),),
     metrics=("explained_variance", "approx_kl", "entropy"),
 )
 
@@ -198,19 +193,16 @@ RATE_BY_EPOCHS = Experiment(
         for epochs in (1, 4, 16)
     },
     (
-        Claim(
+        _more(
             "16 epochs move the policy further than one (KL divergence, rate 0.001)",
-            lambda r: (
-                r.level("rate 0.001, 16 epochs", "approx_kl"),
-                r.level("rate 0.001, 1 epochs", "approx_kl"),
-            ),
+            "approx_kl",
+            "rate 0.001, 16 epochs",
+            "rate 0.001, 1 epochs",
         ),
-        Claim(
+        _better(
             "one epoch at rate 0.0003 learns less than 16",
-            lambda r: (
-                r.training_return("rate 0.0003, 16 epochs"),
-                r.training_return("rate 0.0003, 1 epochs"),
-            ),
+            "rate 0.0003, 16 epochs",
+            "rate 0.0003, 1 epochs",
         ),
     ),
 )
@@ -221,17 +213,13 @@ MINIBATCHES = Experiment(
     CARTPOLE,
     {f"{count} minibatches": {"num_minibatches": count} for count in (1, 4, 16)},
     (
-        Claim(
+        _more(
             "16 minibatches move the policy further than one (KL divergence)",
-            lambda r: (
-                r.level("16 minibatches", "approx_kl"),
-                r.level("1 minibatches", "approx_kl"),
-            ),
+            "approx_kl",
+            "16 minibatches",
+            "1 minibatches",
         ),
-        Claim(
-            "one minibatch learns less than four",
-            lambda r: (r.training_return("4 minibatches"), r.training_return("1 minibatches")),
-        ),
+        _better("one minibatch learns less than four", "4 minibatches", "1 minibatches"),
     ),
 )
 
@@ -246,12 +234,11 @@ REWARD_SCALING = Experiment(
         "normalized": {"normalize_rewards": True},
     },
     (
-        Claim(
+        _more(
             "the critic explains more with normalized rewards",
-            lambda r: (
-                r.level("normalized", "explained_variance"),
-                r.level("rewards as they are", "explained_variance"),
-            ),
+            "explained_variance",
+            "normalized",
+            "rewards as they are",
         ),
         Claim(
             "the return is higher with normalized rewards",
@@ -270,12 +257,7 @@ OBSERVATION_NORMALIZATION = Experiment(
         "as they are": {"normalize_observations": False},
         "normalized": {"normalize_observations": True},
     },
-    (
-        Claim(
-            "training is better with normalized observations",
-            lambda r: (r.training_return("normalized"), r.training_return("as they are")),
-        ),
-    ),
+    (_better("training is better with normalized observations", "normalized", "as they are"),),
     metrics=("explained_variance", "approx_kl", "entropy"),
 )
 
@@ -290,9 +272,8 @@ TRUNK = Experiment(
         "shared, vf_coef 0.01": {"shared_trunk": True, "vf_coef": 0.01},
     },
     (
-        Claim(
-            "training is better with separate trunks than with a shared one",
-            lambda r: (r.training_return("separate"), r.training_return("shared")),
+        _better(
+            "training is better with separate trunks than with a shared one", "separate", "shared"
         ),
     ),
 )
@@ -308,12 +289,11 @@ TRUNCATION = Experiment(
         "truncation as termination": {ADVANTAGES: "truncation_as_termination"},
     },
     (
-        Claim(
+        _more(
             "the critic explains more where truncated episodes are bootstrapped",
-            lambda r: (
-                r.level("bootstrapped", "explained_variance"),
-                r.level("truncation as termination", "explained_variance"),
-            ),
+            "explained_variance",
+            "bootstrapped",
+            "truncation as termination",
         ),
     ),
     metrics=("explained_variance", "approx_kl", "entropy"),
@@ -349,16 +329,17 @@ KL_STOP = Experiment(
         **{f"target_kl {value:g}": {"target_kl": value} for value in (0.003, 0.01, 0.03, 0.1)},
     },
     (
-        Claim(
+        _more(
             "it fires more often at 0.003 than at 0.03",
-            lambda r: (r.level("target_kl 0.003", "kl_stop"), r.level("target_kl 0.03", "kl_stop")),
+            "kl_stop",
+            "target_kl 0.003",
+            "target_kl 0.03",
         ),
-        Claim(
+        _more(
             "updates are smaller at 0.003 than without",
-            lambda r: (
-                r.level("no KL stop", "approx_kl"),
-                r.level("target_kl 0.003", "approx_kl"),
-            ),
+            "approx_kl",
+            "no KL stop",
+            "target_kl 0.003",
         ),
     ),
     metrics=("kl_stop", "approx_kl", "clip_fraction"),
@@ -376,12 +357,11 @@ KL_PENALTY = Experiment(
         "neither": {"clip_eps": 100.0},
     },
     (
-        Claim(
+        _more(
             "updates are smaller with the adaptive penalty than with neither",
-            lambda r: (
-                r.level("neither", "approx_kl"),
-                r.level("adaptive penalty", "approx_kl"),
-            ),
+            "approx_kl",
+            "neither",
+            "adaptive penalty",
         ),
     ),
 )
@@ -394,24 +374,22 @@ ORIGINS = Experiment(
     "far. All but PPO use each sample once, so they learn far less from the same number of steps.",
     CARTPOLE,
     {
-        "REINFORCE": _differences(
-            CARTPOLE, reinforce(CARTPOLE), advantages="monte_carlo", learning_rate=1e-2
-        ),
-        "REINFORCE with baseline": _differences(
-            CARTPOLE, reinforce_with_baseline(CARTPOLE), advantages="baseline", learning_rate=1e-2
-        ),
-        "A2C": _differences(CARTPOLE, a2c(CARTPOLE), learning_rate=1e-2),
+        "REINFORCE": {
+            **changed_fields(CARTPOLE, reinforce(CARTPOLE)),
+            ADVANTAGES: "monte_carlo",
+            "learning_rate": 1e-2,
+        },
+        "REINFORCE with baseline": {
+            **changed_fields(CARTPOLE, reinforce_with_baseline(CARTPOLE)),
+            ADVANTAGES: "baseline",
+            "learning_rate": 1e-2,
+        },
+        "A2C": {**changed_fields(CARTPOLE, a2c(CARTPOLE)), "learning_rate": 1e-2},
         "PPO": {},
     },
     (
-        Claim(
-            "PPO learns more than A2C from the same steps",
-            lambda r: (r.training_return("PPO"), r.training_return("A2C")),
-        ),
-        Claim(
-            "A2C learns more than REINFORCE from the same steps",
-            lambda r: (r.training_return("A2C"), r.training_return("REINFORCE")),
-        ),
+        _better("PPO learns more than A2C from the same steps", "PPO", "A2C"),
+        _better("A2C learns more than REINFORCE from the same steps", "A2C", "REINFORCE"),
     ),
     metrics=("approx_kl", "entropy", "explained_variance"),
 )

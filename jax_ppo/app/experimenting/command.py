@@ -1,7 +1,7 @@
 """jax-ppo experiment: run a named experiment and say what came out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,9 @@ from tyro.conf import Positional, arg
 from jax_ppo.app.commands import check_episodes, say
 from jax_ppo.app.experimenting import anatomy, trust_region
 from jax_ppo.app.experimenting.catalogue import CARTPOLE, EXPERIMENTS, Experiment, Results, verdict
+from jax_ppo.app.history import History
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
-from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.pictures.sweep import (
     curves_picture,
     metrics_picture,
@@ -22,9 +22,10 @@ from jax_ppo.app.pictures.sweep import (
     score_table,
     title_of,
 )
-from jax_ppo.app.runs import RunSettings, write_json
-from jax_ppo.app.statistics import show_number
+from jax_ppo.app.runs import RunSettings, new_folder, write_json
+from jax_ppo.app.statistics import show_iqm
 from jax_ppo.app.sweeping.sweeps import (
+    Ranked,
     Sweep,
     create_sweep,
     histories_of,
@@ -73,8 +74,7 @@ def experiment_command(words: list[str], console: Console) -> None:
     if options.name not in (*EXPERIMENTS, *OTHERS):
         raise UsageError(unknown_name("experiment", options.name, (*EXPERIMENTS, *OTHERS)))
     check_episodes(options.eval_episodes)
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    path = options.out or Path("experiments") / f"{options.name}-{stamp}"
+    path = options.out or new_folder("experiments", options.name)
     if options.name in OTHERS:
         question, num_seeds, run = OTHERS[options.name]
         say(console, f"{question} (folder: {path})")
@@ -88,7 +88,7 @@ def experiment_command(words: list[str], console: Console) -> None:
     run_experiment(experiment, sweep, console)
 
 
-def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Results:
+def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> None:
     """Train the trials of an experiment, draw them, and say which claims hold.
 
     Args:
@@ -100,42 +100,42 @@ def run_experiment(experiment: Experiment, sweep: Sweep, console: Console) -> Re
     if not is_sweep(sweep.path):
         create_sweep(sweep)
     run_sweep(sweep, console)
-    write_tables(sweep)
-    ranked, histories = rank(outcomes_of(sweep)), histories_of(sweep)
-    results = Results(
-        {sweep.names[entry.trial]: entry for entry in ranked},
-        {sweep.names[trial]: history for trial, history in histories.items()},
-    )
-    outcomes = _judge(experiment, results)
+    outcomes, histories = outcomes_of(sweep), histories_of(sweep)
+    ranked = rank(outcomes)
+    claims = _judge(experiment, sweep, ranked, histories)
+    write_tables(sweep, outcomes, ranked)
+    write_json(sweep.path / "claims.json", claims)
+    _write_page(experiment, sweep, claims, ranked, histories)
+    for entry in ranked:
+        say(console, f"  {sweep.names[entry.trial]:<28} {show_iqm(entry.summary)}")
+    for claim in claims:
+        say(console, claim)
+    say(console, f"\n{experiment.text}\n\nwritten to {sweep.path}/index.html")
+
+
+def _write_page(
+    experiment: Experiment,
+    sweep: Sweep,
+    claims: Sequence[str],
+    ranked: Sequence[Ranked],
+    histories: Mapping[int, History],
+) -> None:
+    """What was asked and what came out, on one page, index.html, and as PNG files."""
     pictures = {
         "ranking": ranking_picture(sweep, ranked),
         "curves": curves_picture(sweep, ranked, histories),
         "diagnostics": metrics_picture(sweep, histories, experiment.metrics),
     }
-    for name, picture in pictures.items():
-        write_png(picture, sweep.path / f"{name}.png")
-    page.write_page(
-        sweep.path / "index.html",
-        experiment.question,
-        [
-            page.paragraph(title_of(sweep).split("\n")[1]),
-            page.paragraph(experiment.text),
-            page.heading("What came out"),
-            page.bullets(outcomes or ["Look at the pictures; nothing is claimed beforehand."]),
-            *(page.figure(picture) for picture in pictures.values()),
-            page.heading("Ranking"),
-            page.table(*score_table(sweep, ranked)),
-        ],
-    )
-    write_json(sweep.path / "claims.json", outcomes)
-    for entry in ranked:
-        name, summary = sweep.names[entry.trial], entry.summary
-        interval = f"[{show_number(summary.ci_low)}, {show_number(summary.ci_high)}]"
-        say(console, f"  {name:<28} IQM {show_number(summary.iqm):>9}  {interval:>20}")
-    for outcome in outcomes:
-        say(console, outcome)
-    say(console, f"\n{experiment.text}\n\nwritten to {sweep.path}/index.html")
-    return results
+    parts = [
+        page.paragraph(title_of(sweep).split("\n")[1]),
+        page.paragraph(experiment.text),
+        page.heading("What came out"),
+        page.bullets(claims),
+        *page.figures(sweep.path, pictures),
+        page.heading("Ranking"),
+        page.table(*score_table(sweep, ranked)),
+    ]
+    page.write_page(sweep.path / "index.html", experiment.question, parts)
 
 
 def _make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) -> Sweep:
@@ -162,8 +162,17 @@ def _shortened(config: PPOConfig, options: ExperimentOptions) -> PPOConfig:
     return config.replace(total_steps=options.total_steps)
 
 
-def _judge(experiment: Experiment, results: Results) -> list[str]:
+def _judge(
+    experiment: Experiment,
+    sweep: Sweep,
+    ranked: Sequence[Ranked],
+    histories: Mapping[int, History],
+) -> list[str]:
     """Each claim with its two numbers, and whether it holds here."""
+    results = Results(
+        {sweep.names[entry.trial]: entry for entry in ranked},
+        {sweep.names[trial]: history for trial, history in histories.items()},
+    )
     return [verdict(claim.text, *claim.measure(results)) for claim in experiment.claims]
 
 

@@ -10,21 +10,21 @@ import numpy as np
 from rich.console import Console
 
 from jax_ppo.advantages import normalize_advantages
+from jax_ppo.anatomy import next_update
 from jax_ppo.app.commands import say
 from jax_ppo.app.devices import keep_compiled_programs
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.experimenting.catalogue import verdict
 from jax_ppo.app.pictures import page
-from jax_ppo.app.pictures.picture import Level, Line, Panel, Picture
-from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.pictures.dashboard import median_line
+from jax_ppo.app.pictures.picture import Level, Panel, Picture
 from jax_ppo.app.runs import RunSettings, write_json
 from jax_ppo.app.training import keys_of
 from jax_ppo.config import PPOConfig
 from jax_ppo.distributions import Distribution
 from jax_ppo.envs import make_env
 from jax_ppo.networks import Network, make_network
-from jax_ppo.rollout import collect_rollout
-from jax_ppo.train import draw_randomness, init_train_state, make_batch, train_step_from_draws
+from jax_ppo.train import init_train_state
 from jax_ppo.trpo import DEFAULT_REGION, mean_kl, surrogate_improvement, trpo_step
 from jax_ppo.types import Batch, Params, TrainState
 
@@ -92,11 +92,10 @@ def run_trust_region(
     compare = jax.jit(jax.vmap(compare_steps, in_axes=(0, None)))
     steps = jax.tree.map(np.asarray, compare(keys_of(settings.seeds), config))
     claims = judge_steps(steps)
-    picture = steps_picture(steps, config)
     path.mkdir(parents=True)
     write_json(path / "claims.json", claims)
-    write_png(picture, path / "steps.png")
-    parts = [page.paragraph(TEXT), page.bullets(claims), page.figure(picture)]
+    pictures = {"steps": steps_picture(steps, config)}
+    parts = [page.paragraph(TEXT), page.bullets(claims), *page.figures(path, pictures)]
     page.write_page(path / "index.html", QUESTION, parts)
     for claim in claims:
         say(console, claim)
@@ -118,8 +117,15 @@ def steps_picture(steps: Steps, config: PPOConfig) -> Picture:
     x = np.arange(1, config.num_updates + 1) * config.batch_size
     label = "environment steps of each agent"
     bound = Level("TRPO's bound", BOUND)
-    kls = (_line("PPO", x, steps.ppo_kl, 0), _line("TRPO", x, steps.trpo_kl, 1), bound)
-    gains = (_line("PPO", x, steps.ppo_gain, 0), _line("TRPO", x, steps.trpo_gain, 1))
+    kls = (
+        median_line("PPO", x, steps.ppo_kl.T),
+        median_line("TRPO", x, steps.trpo_kl.T, colour=1),
+        bound,
+    )
+    gains = (
+        median_line("PPO", x, steps.ppo_gain.T),
+        median_line("TRPO", x, steps.trpo_gain.T, colour=1),
+    )
     title = f"{QUESTION}\n{config.env_id}, {len(steps.ppo_kl)} seeds, {x[-1]:,} steps"
     return Picture(
         title,
@@ -133,16 +139,8 @@ def steps_picture(steps: Steps, config: PPOConfig) -> Picture:
 
 def _update_both_ways(state: TrainState, _: Any, config: PPOConfig) -> tuple[TrainState, Steps]:
     """PPO's train step, and TRPO's on the same samples."""
-    env = make_env(config)
-    network = make_network(config, env)
-    key, draw_key = jax.random.split(state.key)
-    draws = draw_randomness(draw_key, config, env)
-    state = dataclasses.replace(state, key=key)
-    after = train_step_from_draws(state, draws, config)[0]
-    transitions = collect_rollout(
-        state.rollout, state.params, draws.noise, draws.env_keys, config, env, network
-    )[1]
-    batch = make_batch(state.params, transitions, config, network)
+    network = make_network(config, make_env(config))
+    after, batch = next_update(state, config)
     batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
     trpo_params = trpo_step(state.params, batch, network)[0]
 
@@ -157,9 +155,3 @@ def _measure(
     """How far a step went, and what it is worth on the samples."""
     kl = mean_kl(params, old, batch.obs, network)
     return kl, surrogate_improvement(params, batch, network)
-
-
-def _line(label: str, x: np.ndarray, values: np.ndarray, colour: int) -> Line:
-    """The median over the agents [num_agents, num_updates], with all of them inside the band."""
-    middle = np.median(values, axis=0)
-    return Line(label, x, middle, values.min(axis=0), values.max(axis=0), colour)

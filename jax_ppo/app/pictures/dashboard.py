@@ -62,19 +62,27 @@ def _panel(run: Run, history: History, gauge: Gauge) -> Panel:
     steps, values = thin(history.steps, history.metrics[gauge.metric])
     seen = np.isfinite(values).any(axis=1)
     steps, values = steps[seen], values[seen]
-    marks: tuple[Mark, ...] = (_median_line(steps, values),)
+    marks: tuple[Mark, ...] = (median_line("", steps, values),)
     limit = getattr(run.config, gauge.limit) if gauge.limit else None
     if limit is not None:
         marks += (Level(gauge.limit, limit),)
     return Panel(gauge.title, "environment steps", gauge.unit, marks, log_y=gauge.log)
 
 
-def _median_line(steps: np.ndarray, values: np.ndarray) -> Line:
-    """The median over the agents [n], with all of them inside the band."""
+def median_line(label: str, steps: np.ndarray, values: np.ndarray, colour: int = 0) -> Line:
+    """The median over the agents, with all of them inside the band.
+
+    Args:
+        label: What the legend calls it.
+        steps: [n].
+        values: [n, num_seeds]; in each row at least one is no NaN.
+        colour: Index of its colour.
+    """
     middle = np.nanmedian(values, axis=1)
     if values.shape[1] == 1:
-        return Line("", steps, middle)
-    return Line("", steps, middle, np.nanmin(values, axis=1), np.nanmax(values, axis=1))
+        return Line(label, steps, middle, colour=colour)
+    low, high = np.nanmin(values, axis=1), np.nanmax(values, axis=1)
+    return Line(label, steps, middle, low, high, colour)
 
 
 def thin(

@@ -1,13 +1,12 @@
 """Pages: text, tables and interactive pictures in one HTML file that needs nothing else."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from plotly.offline import get_plotlyjs
-
-from jax_ppo.app.pictures.interactive import make_figure
 from jax_ppo.app.pictures.picture import Picture
+from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.runs import written_whole
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em;
@@ -48,9 +47,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def figure(picture: Picture) -> str:
-    """A picture that can be zoomed and asked for its numbers."""
-    return str(make_figure(picture).to_html(full_html=False, include_plotlyjs=False))
+def figures(folder: Path, pictures: Mapping[str, Picture]) -> list[str]:
+    """Pictures that can be zoomed and asked for their numbers; as PNG files too.
+
+    Args:
+        folder: Where the PNG files go.
+        pictures: By the name of the file, without its ending.
+    """
+    # Plotly is loaded where a page is made: every other command starts sooner without it.
+    from jax_ppo.app.pictures.interactive import make_figure
+
+    for name, picture in pictures.items():
+        write_png(picture, folder / f"{name}.png")
+    return [
+        str(make_figure(picture).to_html(full_html=False, include_plotlyjs=False))
+        for picture in pictures.values()
+    ]
 
 
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
@@ -61,12 +73,13 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
         title: Title of the page.
         parts: What the functions of this module return, from top to bottom.
     """
+    from plotly.offline import get_plotlyjs
+
     name = html.escape(title)
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
         f"<body><h1>{name}</h1>{''.join(parts)}</body></html>\n"
     )
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ from jax_ppo.app.pictures.picture import (
     Span,
     colour_of,
 )
+from jax_ppo.app.runs import written_whole
 
 PANEL_SIZE = {1: (8.0, 4.5), 2: (6.0, 3.6)}
 """Width and height of a panel in inches, by the number of columns; from three on, SMALL_PANEL."""
@@ -48,9 +49,8 @@ def write_png(picture: Picture, path: Path) -> None:
         axes.set_axis_off()
     _draw_legends(figure)
     figure.suptitle(picture.title)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    figure.savefig(unfinished, dpi=120, format="png")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jax_ppo.app.history import History
 from jax_ppo.app.pictures.curves import compared_curves, curve_of
-from jax_ppo.app.pictures.dashboard import GAUGES, thin
+from jax_ppo.app.pictures.dashboard import GAUGES, median_line, thin
 from jax_ppo.app.pictures.picture import COLOURS, Line, Panel, Picture, Points
 from jax_ppo.app.statistics import show_number
 from jax_ppo.app.sweeping.sweeps import Ranked, Sweep, show_value
@@ -45,7 +45,7 @@ def marginal_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
 
 
 def curves_picture(
-    sweep: Sweep, ranked: Sequence[Ranked], histories: dict[int, History]
+    sweep: Sweep, ranked: Sequence[Ranked], histories: Mapping[int, History]
 ) -> Picture:
     """The learning curves of the best trials."""
     shown = [entry.trial for entry in ranked[: len(COLOURS)]]
@@ -73,7 +73,7 @@ def metrics_picture(
             "environment steps of each agent",
             gauge.unit,
             tuple(
-                _median_line(sweep.name_of(trial), history, gauge.metric, colour)
+                _metric_line(sweep.name_of(trial), history, gauge.metric, colour)
                 for colour, (trial, history) in enumerate(sorted(histories.items()))
             ),
             from_zero=True,
@@ -84,11 +84,11 @@ def metrics_picture(
     return Picture(title_of(sweep, "diagnostics"), panels, columns=min(len(panels), 3))
 
 
-def _median_line(label: str, history: History, name: str, colour: int) -> Line:
-    """One diagnostic of one trial, in NUM_BINS stretches."""
+def _metric_line(label: str, history: History, name: str, colour: int) -> Line:
+    """One diagnostic of one trial, in NUM_BINS stretches; the bands of many would hide them."""
     steps, values = thin(history.steps, history.metrics[name], NUM_BINS)
     seen = np.isfinite(values).any(axis=1)
-    return Line(label, steps[seen], np.nanmedian(values[seen], axis=1), colour=colour)
+    return median_line(label, steps[seen], values[seen], colour)._replace(low=None, high=None)
 
 
 def title_of(sweep: Sweep, view: str = "") -> str:

@@ -16,9 +16,11 @@ from tyro.conf import Positional, arg
 from jax_ppo.app.commands import Side, check_writable, open_own_run, say
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.options import UsageError, parse_options
+from jax_ppo.app.pictures.curves import name_seeds
 from jax_ppo.app.playing.drawing import check_drawable, draw_episode, usual_fps
-from jax_ppo.app.playing.episode import Episode, make_gymnax, record_episode
-from jax_ppo.app.runs import Run, RunSettings
+from jax_ppo.app.playing.episode import Episode, record_episode
+from jax_ppo.app.runs import Run, RunSettings, written_whole
+from jax_ppo.envs import make_gymnax
 
 MAX_FPS = 50
 """What viewers of GIFs can keep up with; most slow down anything faster to 10."""
@@ -106,8 +108,7 @@ def find_agent(run: Run, seed: int | None) -> int:
     if seed is None:
         return 0
     if seed not in seeds:
-        known = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-        raise AppError(f"{run.path} has no agent of seed {seed}; known: {known}")
+        raise AppError(f"{run.path} has no agent of seed {seed}; known: {name_seeds(seeds)}")
     return seeds.index(seed)
 
 
@@ -139,14 +140,9 @@ def write_gif(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
         frames: All of one size, at least one.
         fps: Frames per second; a GIF counts in hundredths of a second, to which it is rounded.
     """
-    unfinished = path.with_name(f".{path.name}.tmp")
     images = iter(frames)
     duration = 10 * round(100 / fps)
-    try:
-        with unfinished.open("wb") as file:
-            next(images).save(
-                file, "GIF", save_all=True, append_images=images, duration=duration, loop=0
-            )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        next(images).save(
+            file, "GIF", save_all=True, append_images=images, duration=duration, loop=0
+        )

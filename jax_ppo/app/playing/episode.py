@@ -11,7 +11,7 @@ import numpy as np
 
 from jax_ppo.config import PPOConfig
 from jax_ppo.distributions import draw_noise
-from jax_ppo.envs import DiscreteActions, EnvState, from_gymnax, make_env, replace_params
+from jax_ppo.envs import DiscreteActions, EnvState, from_gymnax, make_env, make_gymnax
 from jax_ppo.networks import make_network
 from jax_ppo.normalize import RunningStats, normalize
 from jax_ppo.types import Params
@@ -79,21 +79,6 @@ def record_episode(
         terminated=bool(terminated[last]),
         truncated=bool(truncated[last]),
     )
-
-
-def make_gymnax(config: PPOConfig) -> tuple[Any, Any]:
-    """The gymnax environment and parameters that `make_env` wraps.
-
-    Raises:
-        ConfigError: As `make_env`.
-    """
-    import gymnax
-
-    make_env(config)
-    name = config.env_id.rpartition(":")[2]
-    with jax.ensure_compile_time_eval():
-        env, params = gymnax.make(name, **config.env_kwargs)
-    return env, replace_params(params, config.env_params)
 
 
 @partial(jax.jit, static_argnames=("deterministic", "num_steps"))

@@ -20,11 +20,10 @@ from jax_ppo.app.pictures import page
 from jax_ppo.app.pictures.curves import Curve, compared_curves, curve_of, learning_curve
 from jax_ppo.app.pictures.dashboard import dashboard
 from jax_ppo.app.pictures.picture import Picture
-from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.reporting.doctor import MIN_UPDATES, examine_run
 from jax_ppo.app.runs import Run, RunSettings, open_run, read_rows
 from jax_ppo.app.statistics import show_number
-from jax_ppo.config import PPOConfig
+from jax_ppo.config import PPOConfig, changed_fields
 
 NOT_COMPARED = ("env_id",)
 """Fields of the config that have a place of their own in the table of runs."""
@@ -115,18 +114,17 @@ def write_report(run: Run) -> Path:
         "diagnostics": dashboard(run, history),
         **_anatomies(run),
     }
-    for name, picture in pictures.items():
-        write_png(picture, run.path / f"{name}.png")
+    curve, *others = page.figures(run.path, pictures)
     findings = examine_run(run, history)
     advice = [f"{f}. Try: {f.rule.advice} ({f.rule.source})" for f in findings]
     parts = [
         page.heading("Result"),
         page.table(*_results_table({run.path.name: run}, {run.path.name: history})),
-        page.figure(pictures.pop("learning_curve")),
+        curve,
         page.heading("What the doctor says"),
         page.bullets(advice or ["The metrics show nothing suspicious."]),
         page.heading("Diagnostics"),
-        *(page.figure(picture) for picture in pictures.values()),
+        *others,
         page.heading("Config"),
         page.paragraph("Fields that are not at their defaults:"),
         page.table(("field", "value", "default"), _changed_fields(run.config)),
@@ -147,10 +145,9 @@ def write_comparison(runs: dict[str, Run], out: Path) -> None:
     """
     histories = {name: read_history(run) for name, run in runs.items()}
     picture = compared_curves(_comparison_title(runs), _curves(histories))
-    write_png(picture, out.with_name(f"{out.name}.png"))
     fields, rows = _differing_fields({name: run.config for name, run in runs.items()})
     parts = [
-        page.figure(picture),
+        *page.figures(out.parent, {out.name: picture}),
         page.heading("Results"),
         page.table(*_results_table(runs, histories)),
         page.heading("Fields of the config that differ"),
@@ -240,9 +237,8 @@ def _evaluation(run: Run) -> dict[str, Any]:
 def _changed_fields(config: PPOConfig) -> list[tuple[str, str, str]]:
     """Name, value and default of each field that is not at its default."""
     default = PPOConfig()
-    fields = [spec.name for spec in dataclasses.fields(config)]
-    values = [(name, getattr(config, name), getattr(default, name)) for name in fields]
-    return [(name, str(value), str(usual)) for name, value, usual in values if value != usual]
+    changed = changed_fields(default, config)
+    return [(name, str(value), str(getattr(default, name))) for name, value in changed.items()]
 
 
 def _differing_fields(configs: dict[str, PPOConfig]) -> tuple[list[str], list[list[str]]]:

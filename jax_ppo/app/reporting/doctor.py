@@ -44,14 +44,21 @@ class Case:
         return median
 
     @property
-    def improved(self) -> bool:
-        """Whether episodes are better in the last quarter of training than at its beginning."""
+    def returns(self) -> tuple[float, float] | None:
+        """Mean return at the beginning of training and in its last quarter, if both are known."""
         returns = self.metric("episode_return")
         first, last = _first(returns), _last(returns)
         if not np.isfinite(first).any() or not np.isfinite(last).any():
+            return None
+        return float(np.nanmean(first)), float(np.nanmean(last))
+
+    @property
+    def improved(self) -> bool:
+        """Whether episodes are better in the last quarter of training than at its beginning."""
+        if self.returns is None:
             return False
-        gain = np.nanmean(last) - np.nanmean(first)
-        return bool(gain > 2.0 * np.nanstd(last) and gain > 0)
+        gain = self.returns[1] - self.returns[0]
+        return bool(gain > 2.0 * np.nanstd(_last(self.metric("episode_return"))) and gain > 0)
 
     def level(self, name: str, start: float = 0.25, end: float = 0.75) -> float:
         """Median of a metric between two points of training, given as shares of it."""
@@ -209,25 +216,24 @@ def gradient_always_clipped(case: Case) -> str | None:
 
 def flat_while_entropy_falls(case: Case) -> str | None:
     """More and more certain, and no better."""
-    entropy, returns = case.metric("entropy"), case.metric("episode_return")
+    entropy = case.metric("entropy")
     lost = np.nanmean(_first(entropy)) - np.nanmean(_last(entropy))
     enough = case.num_outputs if case.continuous else 0.5 * np.nanmean(_first(entropy))
-    known = np.isfinite(_first(returns)).any() and np.isfinite(_last(returns)).any()
-    if lost < enough or not known or case.improved:
+    if lost < enough or case.returns is None or case.improved:
         return None
+    first, last = case.returns
     return (
         f"entropy fell by {lost:.2f} nats while the episode return went from "
-        f"{np.nanmean(_first(returns)):.4g} to {np.nanmean(_last(returns)):.4g}"
+        f"{first:.4g} to {last:.4g}"
     )
 
 
 def nothing_was_learned(case: Case) -> str | None:
     """Episodes are as they were at the beginning."""
-    returns = case.metric("episode_return")
-    first, last = _first(returns), _last(returns)
-    if case.improved or not np.isfinite(first).any() or not np.isfinite(last).any():
+    if case.returns is None or case.improved:
         return None
-    return f"the episode return went from {np.nanmean(first):.4g} to {np.nanmean(last):.4g}"
+    first, last = case.returns
+    return f"the episode return went from {first:.4g} to {last:.4g}"
 
 
 def learning_rate_too_large(case: Case) -> str | None:

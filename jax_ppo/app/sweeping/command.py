@@ -1,9 +1,8 @@
 """jax-ppo sweep: options, the loop over batches, and the page at the end."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,6 @@ from tyro.conf import UseAppendAction, arg
 from jax_ppo.app.commands import check_episodes, say, split_env_id
 from jax_ppo.app.options import UsageError, parse_options
 from jax_ppo.app.pictures import page
-from jax_ppo.app.pictures.png import write_png
 from jax_ppo.app.pictures.sweep import (
     curves_picture,
     marginal_picture,
@@ -21,11 +19,12 @@ from jax_ppo.app.pictures.sweep import (
     score_table,
     title_of,
 )
-from jax_ppo.app.runs import RunSettings
-from jax_ppo.app.statistics import show_number
+from jax_ppo.app.runs import RunSettings, new_folder
+from jax_ppo.app.statistics import show_iqm
 from jax_ppo.app.sweeping.adaptive import check_optuna, propose_trials
 from jax_ppo.app.sweeping.search import Range, Search, draw_trials, parse_search
 from jax_ppo.app.sweeping.sweeps import (
+    Ranked,
     Sweep,
     create_sweep,
     describe_trial,
@@ -85,10 +84,9 @@ def sweep_command(words: list[str], console: Console) -> None:
     if options.adaptive:
         _check_adaptive(options)
         search = Search({}, search.ranges, min(options.batch, options.trials))
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     trials = draw_trials(search, options.settings.seed)
     sweep = Sweep(
-        path=options.out or Path("sweeps") / f"{options.config.env_id}-{stamp}",
+        path=options.out or new_folder("sweeps", options.config.env_id),
         base=options.config,
         trials=tuple(trials),
         settings=options.settings,
@@ -119,28 +117,28 @@ def finish_sweep(sweep: Sweep, console: Console) -> None:
         sweep = _next_batch(sweep, ranges)
         say(console, f"trials {len(sweep.trials) - sweep.batch_size} to {len(sweep.trials) - 1}")
         run_sweep(sweep, console)
-    write_tables(sweep)
-    write_sweep_page(sweep)
-    _print_ranking(sweep, console)
+    outcomes = outcomes_of(sweep)
+    ranked = rank(outcomes)
+    write_tables(sweep, outcomes, ranked)
+    write_sweep_page(sweep, ranked)
+    _print_ranking(sweep, ranked, console)
     say(console, f"written to {sweep.path}")
 
 
-def write_sweep_page(sweep: Sweep) -> None:
+def write_sweep_page(sweep: Sweep, ranked: Sequence[Ranked]) -> None:
     """Draw the results of a sweep, as PNG files and on one page, index.html.
 
     Args:
         sweep: A sweep that is trained.
+        ranked: Its trials, best first.
     """
-    ranked = rank(outcomes_of(sweep))
     pictures = {
         "ranking": ranking_picture(sweep, ranked),
         "fields": marginal_picture(sweep, ranked),
         "curves": curves_picture(sweep, ranked, histories_of(sweep)),
     }
-    for name, picture in pictures.items():
-        write_png(picture, sweep.path / f"{name}.png")
     parts = [
-        *(page.figure(picture) for picture in pictures.values()),
+        *page.figures(sweep.path, pictures),
         page.heading("Ranking"),
         page.table(*score_table(sweep, ranked)),
     ]
@@ -157,16 +155,12 @@ def _next_batch(sweep: Sweep, ranges: Mapping[str, Range]) -> Sweep:
     return longer
 
 
-def _print_ranking(sweep: Sweep, console: Console) -> None:
+def _print_ranking(sweep: Sweep, ranked: Sequence[Ranked], console: Console) -> None:
     """The best trials, a line each."""
-    for place, entry in enumerate(rank(outcomes_of(sweep))[:SHOWN], 1):
-        summary = entry.summary
-        interval = f"[{show_number(summary.ci_low)}, {show_number(summary.ci_high)}]"
+    for place, entry in enumerate(ranked[:SHOWN], 1):
         bad = f"  ({entry.diverged} diverged)" if entry.diverged else ""
         trial = describe_trial(sweep.trials[entry.trial])
-        say(
-            console, f"{place:3d}.  IQM {show_number(summary.iqm):>9}  {interval:>20}  {trial}{bad}"
-        )
+        say(console, f"{place:3d}.  {show_iqm(entry.summary)}  {trial}{bad}")
 
 
 def _check_adaptive(options: SweepOptions) -> None:

@@ -24,11 +24,11 @@ from rich.console import Console
 from jax_ppo.app.devices import keep_compiled_programs, set_up_devices
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import Agents, evaluate_agents
-from jax_ppo.app.history import History
+from jax_ppo.app.history import History, seconds_at
 from jax_ppo.app.logs import CURVES, CurveLog
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import RunSettings, create_run, open_run, read_rows, write_json
+from jax_ppo.app.runs import RunSettings, create_run, open_run, read_rows, write_json, written_whole
 from jax_ppo.app.statistics import Summary, summarize
 from jax_ppo.app.sweeping.search import (
     Trial,
@@ -300,12 +300,13 @@ def histories_of(sweep: Sweep) -> dict[int, History]:
         if not rows:
             continue
         columns = {name: np.array([row[name] for row in rows], float) for name in CURVES}
-        seconds = _seconds(part.path, len(rows))
+        updates = np.array([row["update"] for row in rows])
+        seconds = seconds_at(updates, read_rows(part.path / "timing.jsonl"))
         for place, trial in enumerate(part.trials):
             agents = slice(place * num_seeds, (place + 1) * num_seeds)
             histories[trial] = History(
                 seeds=tuple(sweep.settings.seeds),
-                updates=np.array([row["update"] for row in rows]),
+                updates=updates,
                 steps=np.array([row["steps"] for row in rows]),
                 seconds=seconds,
                 metrics={name: values[:, agents] for name, values in columns.items()},
@@ -313,17 +314,8 @@ def histories_of(sweep: Sweep) -> dict[int, History]:
     return histories
 
 
-def _seconds(path: Path, num_updates: int) -> np.ndarray:
-    """Seconds that a part had taken by the end of each update [num_updates]."""
-    pieces = list(read_rows(path / "timing.jsonl"))
-    ends = [0, *(row["update"] for row in pieces)]
-    seconds = np.cumsum([0.0, *(row["seconds"] for row in pieces)])
-    return np.interp(np.arange(1, num_updates + 1), ends, seconds)
-
-
-def write_tables(sweep: Sweep) -> None:
+def write_tables(sweep: Sweep, outcomes: Sequence[Outcome], ranked: Sequence[Ranked]) -> None:
     """Write results.csv and ranking.csv."""
-    outcomes = outcomes_of(sweep)
     fields = sweep.fields
     _write_csv(
         sweep.path / "results.csv",
@@ -338,7 +330,7 @@ def write_tables(sweep: Sweep) -> None:
         ["rank", "trial", *fields, *Summary._fields, "diverged"],
         [
             [place, entry.trial, *_values(sweep, entry.trial), *entry.summary, entry.diverged]
-            for place, entry in enumerate(rank(outcomes), 1)
+            for place, entry in enumerate(ranked, 1)
         ],
     )
 
@@ -364,9 +356,7 @@ def show_value(value: Any) -> str:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table, whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    with unfinished.open("w", newline="") as file:
+    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
-    unfinished.replace(path)
