@@ -19,6 +19,7 @@ from jax_ppo import (
     TrainState,
     UpdateCoefficients,
     collect_rollout,
+    compiler_options,
     draw_randomness,
     init_train_state,
     make_batch,
@@ -98,7 +99,7 @@ def phases_of(work: Work) -> list[Phase]:
 
 def prepare(phase: Phase) -> tuple[Callable[[int], Any], int]:
     """A compiled loop of a phase, and how many turns take about TARGET_SECONDS."""
-    loop = jax.jit(partial(_loop, phase.turn))
+    loop = jax.jit(partial(_loop, phase.turn), compiler_options=compiler_options())
     compiled = loop.lower(1, phase.given, phase.carry).compile()
     run = partial(_run, compiled, phase)
     timed(run, 1)

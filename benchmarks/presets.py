@@ -25,6 +25,7 @@ from jax_ppo.app.statistics import summarize
 from jax_ppo.app.training import Population, initial_states, keys_of
 from jax_ppo.config import ConfigError, PPOConfig, changed_fields, unknown_name
 from jax_ppo.envs import make_env
+from jax_ppo.execution import compiler_options
 from jax_ppo.presets import NOTES, PRESETS, THRESHOLDS
 from jax_ppo.train import train_agents
 from jax_ppo.types import Metrics, TrainState
@@ -100,7 +101,8 @@ def _train_timed(
     make_env(config)  # gymnax may compute while it is imported, which must not be traced
     keys, execution = keys_of(settings.seeds), plan_run(config, settings)
     started = time.perf_counter()
-    program = jax.jit(partial(train_agents, execution=execution)).lower(keys, config).compile()
+    training = partial(train_agents, execution=execution)
+    program = jax.jit(training, compiler_options=compiler_options()).lower(keys, config).compile()
     compiled = time.perf_counter()
     states, metrics = jax.block_until_ready(program(keys, config))
     return states, metrics, compiled - started, time.perf_counter() - compiled

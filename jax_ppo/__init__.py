@@ -13,7 +13,7 @@ from jax_ppo.envs import (
     make_env,
 )
 from jax_ppo.evaluate import evaluate_policy
-from jax_ppo.execution import Execution, config_axes, plan_execution
+from jax_ppo.execution import Execution, compiler_options, config_axes, plan_execution
 from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
@@ -78,6 +78,7 @@ __all__ = [
     "clip_fraction",
     "clipped_surrogate_loss",
     "collect_rollout",
+    "compiler_options",
     "compute_gae",
     "config_axes",
     "draw_noise",

@@ -37,9 +37,17 @@ class Categorical:
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
-        """Log p_action = logits_action - log sum_i exp(logits_i) [...], in nats."""
+        """Log p_action = logits_action - log sum_i exp(logits_i) [...], in nats.
+
+        Args:
+            action: Actions [...]; the answer is NaN where there is no such action.
+        """
         log_probs = jax.nn.log_softmax(self.logits)
-        return jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
+        # Of few actions a masked sum is faster than an indexed read, whose gradient is a scatter.
+        num_actions = self.logits.shape[-1]
+        taken = jax.nn.one_hot(action, num_actions, dtype=bool)
+        log_prob = jnp.sum(jnp.where(taken, log_probs, 0.0), axis=-1)
+        return jnp.where((action >= 0) & (action < num_actions), log_prob, jnp.nan)
 
     def entropy(self) -> jax.Array:
         """H = -sum_i p_i log p_i [...], in nats; an action with p_i = 0 adds nothing."""

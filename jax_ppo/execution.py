@@ -1,7 +1,8 @@
 """How agents are laid out on devices. Nothing here changes what is computed.
 
-Every choice that depends on the kind of device is made in `plan_execution`, beside the measurement
-that speaks for it, and can be overridden by making an `Execution` of one's own.
+Every choice that depends on the kind of device is made in `plan_execution` and `compiler_options`,
+beside the measurement that speaks for it, and can be overridden by making an `Execution`, or
+options, of one's own.
 """
 
 from collections.abc import Callable, Sequence
@@ -116,6 +117,32 @@ def plan_execution(config: PPOConfig, num_seeds: int, num_devices: int, platform
         if count == 1 or (_divides(count, config) and config.minibatch_size // count >= enough)
     )
     return Execution(several_agents, seed_devices, env_devices)
+
+
+def compiler_options(platform: str | None = None) -> dict[str, bool | int]:
+    """What to tell the compiler: `jax.jit(train, compiler_options=compiler_options())`.
+
+    On a CPU: vectors as wide as the processor has them, a closer look at which copies loops need,
+    and less effort on machine code, which saves time before the first step and costs none after it.
+    Medians of three runs in turn, in thousands of steps per second and seconds of compilation, on
+    one core of an AMD EPYC (Zen 5) with jax 0.10.2:
+
+    | work                 | without     | with        |
+    | CartPole, 4 x 128    | 331, 5.5 s  | 392, 4.5 s  |
+    | CartPole, 512 x 128  | 451, 5.5 s  | 487, 4.2 s  |
+    | Breakout, 64 x 128   | 122, 6.4 s  | 122, 5.4 s  |
+
+    Args:
+        platform: cpu, gpu, tpu or whatever else JAX calls the kind of device; None: the one that
+            JAX uses by default.
+    """
+    if (platform or jax.default_backend()) != "cpu":
+        return {}
+    return {
+        "xla_cpu_prefer_vector_width": 512,
+        "xla_cpu_copy_insertion_use_region_analysis": True,
+        "xla_backend_optimization_level": 1,
+    }
 
 
 def check_execution(execution: Execution, config: PPOConfig) -> None:

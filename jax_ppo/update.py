@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from jax_ppo.advantages import normalize_advantages
 from jax_ppo.collectives import mean_over_devices, own_share
@@ -68,7 +69,7 @@ def global_norm(tree: Any) -> jax.Array:
 
     Source: Pascanu et al. (2013), "On the difficulty of training recurrent neural networks".
     """
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+    return jnp.linalg.norm(ravel_pytree(tree)[0])
 
 
 def gradient_step(

@@ -343,10 +343,10 @@ class TestIndices:
 
     def test_out_of_range(self) -> None:
         """An action that does not exist: JAX answers NaN, PyTorch raises."""
-        action = 3
-        assert jnp.isnan(jax_ppo.Categorical(jnp.zeros(3)).log_prob(jnp.array(action)))
-        with pytest.raises(RuntimeError, match="out of bounds"):
-            torch_ref.Categorical(torch.zeros(3)).log_prob(torch.tensor(action))
+        for action in (-1, 3):
+            assert jnp.isnan(jax_ppo.Categorical(jnp.zeros(3)).log_prob(jnp.array(action)))
+            with pytest.raises(RuntimeError, match="out of bounds"):
+                torch_ref.Categorical(torch.zeros(3)).log_prob(torch.tensor(action))
 
 
 class TestSchedules:

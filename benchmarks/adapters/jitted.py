@@ -20,6 +20,8 @@ class Program:
     """seed -> the arguments of `train`."""
     returns: Callable[[Any], Any]
     """What `train` gave -> mean return of the episodes [..., num_updates], NaN where unknown."""
+    compiler_options: dict[str, Any] | None = None
+    """What the compiler is told, as by `jax.jit`."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ def serve(task: protocol.Task, program: Program, packages: Iterable[str], notes:
     arguments = jax.block_until_ready(program.arguments(0))
     before_rss_mib = protocol.peak_rss_mib()
     started = time.perf_counter()
-    lowered = jax.jit(program.train).lower(*arguments)
+    training = jax.jit(program.train, compiler_options=program.compiler_options)
+    lowered = training.lower(*arguments)
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
     jax.block_until_ready(compiled(*arguments))
     greeting = {
+        "flags": {**protocol.flags(), **(program.compiler_options or {})},
         "versions": protocol.versions(("jax", "jaxlib", "numpy", *packages), task.checkout),
         "import_seconds": import_seconds,
         "trace_seconds": traced - started,

@@ -61,7 +61,7 @@ def serve(
 
     Args:
         task: What `begin` gave.
-        greeting: What to say first; the flags are added to it.
+        greeting: What to say first; unless it has flags, those of the environment are added.
         orders: What to call, by the first word of the line; the other words are whole numbers.
     """
     _say(task, {"flags": flags(), **greeting})

@@ -4,6 +4,8 @@ Both have to be settled before JAX computes anything.
 """
 
 import os
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.config import PPOConfig
-from jax_ppo.execution import Execution, plan_execution
+from jax_ppo.execution import Execution, compiler_options, plan_execution
 
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 """Environment variable that makes this process one of a cluster: host:port of the first."""
@@ -71,6 +73,36 @@ def keep_compiled_programs() -> None:
     if not jax.config.values["jax_compilation_cache_dir"]:
         folder = Path(platformdirs.user_cache_dir("jax-ppo")) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+class Program:
+    """A function under `jax.jit` with `compiler_options`, which depend on devices found later.
+
+    Example: `@partial(Program, static_argnames="execution")`.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        """Nothing is asked of JAX yet.
+
+        Args:
+            function: What to compile.
+            **options: Arguments of `jax.jit`.
+        """
+        self._jit = partial(jax.jit, function, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compile it for these arguments unless that is done, and run it."""
+        return self._compiled(*args, **kwargs)
+
+    @cached_property
+    def _compiled(self) -> Callable[..., Any]:
+        return self._jit(compiler_options=_unless_set(compiler_options()))
+
+
+def _unless_set(options: dict[str, Any]) -> dict[str, Any]:
+    """Compiler options without those that the user has set in XLA_FLAGS."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in options.items() if f"--{name}" not in flags}
 
 
 def plan_run(config: PPOConfig, settings: RunSettings) -> Execution:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_ppo.app.checkpoints import from_arrays, read_agents
+from jax_ppo.app.devices import Program
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.runs import Run
-from jax_ppo.app.training import initial_states, population_of
+from jax_ppo.app.training import population_of, shapes_of
 from jax_ppo.config import PPOConfig
 from jax_ppo.envs import make_env
 from jax_ppo.evaluate import evaluate_policy
@@ -40,7 +41,7 @@ def load_agents(run: Run) -> tuple[Agents, int, list[str]]:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
     arrays, update, problems = read_agents(run.checkpoints)
-    states = jax.eval_shape(lambda: initial_states(population_of(run)))
+    states = shapes_of(population_of(run))
     wanted = {"params": states.params, "rollout": {"obs_stats": states.rollout.obs_stats}}
     found = from_arrays(arrays, wanted, ignore_others=True)
     return Agents(found["params"], found["rollout"]["obs_stats"]), update, problems
@@ -80,7 +81,7 @@ def evaluate_agents(
     return _evaluate(all_agents, config, execution, num_episodes, deterministic, max_steps)
 
 
-@partial(jax.jit, static_argnames=("execution", "num_episodes", "deterministic", "max_steps"))
+@partial(Program, static_argnames=("execution", "num_episodes", "deterministic", "max_steps"))
 def _evaluate(
     agents: tuple[jax.Array, Params, RunningStats | None],
     config: PPOConfig,

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
-from jax_ppo.app.devices import agree, plan_run, share_with_all
+from jax_ppo.app.devices import Program, agree, plan_run, share_with_all
 from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.logs import Log, RunLog
@@ -92,7 +92,7 @@ def train_population(
     elif "key" not in arrays:
         raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
     else:
-        states = from_arrays(arrays, jax.eval_shape(lambda: initial_states(population)))
+        states = from_arrays(arrays, shapes_of(population))
     record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
     execution = plan_run(run.config, run.settings)
     advance = partial(
@@ -124,9 +124,16 @@ def initial_states(population: Population) -> TrainState:
     return _init_train_states(*population)
 
 
-@jax.jit
-def _init_train_states(keys: jax.Array, config: PPOConfig) -> TrainState:
+def shapes_of(population: Population) -> TrainState:
+    """Shapes and types of the agents' states, of which nothing is computed."""
+    return jax.eval_shape(_initialize, *population)
+
+
+def _initialize(keys: jax.Array, config: PPOConfig) -> TrainState:
     return init_train_states(keys, config, execution=Execution("map"))
+
+
+_init_train_states = Program(_initialize)
 
 
 def _lead(
@@ -136,7 +143,7 @@ def _lead(
     return advance(states, agree(count))
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames=("execution", "components"))
+@partial(Program, donate_argnums=0, static_argnames=("execution", "components"))
 def _advance(
     states: TrainState,
     num_updates: int,

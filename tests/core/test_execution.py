@@ -3,13 +3,22 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from jax_ppo import ConfigError, Execution, PPOConfig, plan_execution, train_agents
+from jax_ppo import (
+    ConfigError,
+    Execution,
+    PPOConfig,
+    compiler_options,
+    plan_execution,
+    train,
+    train_agents,
+)
 
 WIDE = PPOConfig(num_envs=512, num_steps=128, num_minibatches=8, total_steps=10**6)
 NARROW = PPOConfig(num_envs=4, num_steps=128, num_minibatches=4)
@@ -107,3 +116,16 @@ def test_environments_that_cannot_be_shared_out_evenly(num_devices: int) -> None
 def test_no_devices() -> None:
     with pytest.raises(ConfigError, match="at least one device"):
         Execution("map", 0, 1)
+
+
+def test_compiler_options_are_known_and_change_rounding_only() -> None:
+    config = NARROW.replace(total_steps=5 * NARROW.batch_size)
+    key = jax.random.key(0)
+    plain, _ = jax.jit(train)(key, config)
+    fast, _ = jax.jit(train, compiler_options=compiler_options("cpu"))(key, config)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), fast.params, plain.params)
+
+
+def test_compiler_options_are_for_the_default_backend() -> None:
+    assert compiler_options() == compiler_options(jax.default_backend())
+    assert compiler_options("gpu") == {}

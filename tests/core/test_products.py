@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo.products import FEW_COLUMNS, convolution, dense_product
+from jax_ppo.products import FEW_COLUMNS, FEW_GRADIENT_COLUMNS, convolution, dense_product
 
-COLUMNS = (1, FEW_COLUMNS, FEW_COLUMNS + 1, 30)
+COLUMNS = (1, FEW_COLUMNS, FEW_GRADIENT_COLUMNS, FEW_GRADIENT_COLUMNS + 1, 30)
 
 
 def loss(product: object, x: jax.Array, kernel: jax.Array) -> jax.Array:

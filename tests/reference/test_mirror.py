@@ -40,6 +40,7 @@ ONE_SIDED = {
     "init_train_states": "the same of init_train_state",
     "Execution": "PyTorch's side runs on one device",
     "plan_execution": "PyTorch's side runs on one device",
+    "compiler_options": "PyTorch's side is not compiled",
     "config_axes": "axes of jax.vmap",
     "ActorCritic": "a Flax module; its twins are init_params and actor_critic",
     # torch_ref

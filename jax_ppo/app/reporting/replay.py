@@ -6,10 +6,11 @@ import jax
 
 from jax_ppo.anatomy import ClipAnatomy, clip_anatomy
 from jax_ppo.app.checkpoints import from_arrays, list_checkpoints, read_checkpoint
+from jax_ppo.app.devices import Program
 from jax_ppo.app.pictures.anatomy import clip_picture
 from jax_ppo.app.pictures.picture import Picture
 from jax_ppo.app.runs import Run
-from jax_ppo.app.training import initial_states, population_of
+from jax_ppo.app.training import initial_states, population_of, shapes_of
 from jax_ppo.config import PPOConfig
 from jax_ppo.train import train_updates
 from jax_ppo.types import TrainState
@@ -31,8 +32,7 @@ def agent_at(run: Run, update: int) -> TrainState:
     earlier = [c for c in list_checkpoints(run.checkpoints) if c.update <= update]
     states, done = initial_states(population_of(run)), 0
     if earlier:
-        template = jax.eval_shape(lambda: initial_states(population_of(run)))
-        states = from_arrays(read_checkpoint(earlier[-1].path), template)
+        states = from_arrays(read_checkpoint(earlier[-1].path), shapes_of(population_of(run)))
         done = earlier[-1].update
     states = jax.tree.map(lambda leaf: leaf[:1], states)
     return jax.tree.map(lambda leaf: leaf[0], _train_on(states, run.config, update - done))
@@ -49,12 +49,12 @@ def clip_anatomy_of(run: Run) -> Picture:
     return clip_picture(title, jax.device_get(anatomy))
 
 
-@partial(jax.jit, donate_argnums=0)
+@partial(Program, donate_argnums=0)
 def _train_on(states: TrainState, config: PPOConfig, num_updates: int) -> TrainState:
     """Some more updates; the metrics are not kept."""
     return train_updates(states, config, num_updates, capacity=config.num_updates)[0]
 
 
-@jax.jit
+@Program
 def _anatomy(state: TrainState, config: PPOConfig) -> ClipAnatomy:
     return clip_anatomy(state, config)
