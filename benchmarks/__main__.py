@@ -1,6 +1,7 @@
 """Measure implementations side by side: `python -m benchmarks COMMAND`."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -303,16 +304,26 @@ def threshold_command(words: list[str], console: Console) -> None:
 def phases_command(words: list[str], console: Console) -> None:
     """Pieces of an update."""
     options = parse_options(PiecesOptions, "python -m benchmarks phases", words)
+    use_one_thread()
     rounds = options.measuring.rounds
     works = [find_work(name) for name in options.works]
     found = [{"work": work, "phases": measure_phases(work, rounds)} for work in works]
     finish("phases", options.measuring, {}, {"works": found}, console)
 
 
+def use_one_thread() -> None:
+    """On a CPU, measure pieces on one core; NPROC asks for more.
+
+    How small pieces are handed from thread to thread would otherwise be measured with them.
+    """
+    os.environ.setdefault("NPROC", "1")
+
+
 def ceiling_command(words: list[str], console: Console) -> None:
     """Pieces of the pieces."""
-    # This imports gymnax, which computes while it is imported: `presets` could no longer choose
-    # its devices.
+    use_one_thread()
+    # This imports gymnax, which computes while it is imported: neither the number of threads nor,
+    # for `presets`, the devices could be chosen any more.
     from benchmarks.ceiling import measure_ceiling
 
     options = parse_options(PiecesOptions, "python -m benchmarks ceiling", words)

@@ -71,7 +71,7 @@ class PPOConfig:
     """
 
     env_id: str = "CartPole-v1"
-    """Name of the environment, as gymnax registers it; or module:name, to import a module first."""
+    """Name of the environment in its library, or module:name, to import a module first."""
     env_params: Mapping[str, float] = field(default_factory=dict)
     """Environment parameters that replace the defaults, such as gravity."""
     env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
@@ -294,7 +294,9 @@ def _check_count(name: str, value: Any) -> None:
     """Raise ConfigError unless `value` is a whole number of at least 1."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+        written = isinstance(value, float) and value.is_integer() and value >= 1
+        advice = f"; write {int(value)}" if written else ""
+        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}{advice}")
 
 
 def _is_named(value: Any) -> bool:

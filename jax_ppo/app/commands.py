@@ -195,7 +195,8 @@ def evaluate_command(side: Side, words: list[str], console: Console) -> None:
         say(console, f"(after {update} of {run.config.num_updates} updates)")
     content = evaluate(side, run, agents, options, console)
     if options.out is not None:
-        write_json(options.out, content)
+        origin = {"run": str(run.path), "env_id": run.config.env_id, "update": update}
+        write_json(options.out, {**origin, **content})
 
 
 def evaluate(

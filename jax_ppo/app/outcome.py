@@ -41,7 +41,8 @@ def report(results: Any, seeds: Iterable[int]) -> dict[str, Any]:
 
 def report_table(content: dict[str, Any], title: str) -> Table:
     """The outcome as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
+    caption = "IQM: interquartile mean, that of the middle half; CI: confidence interval"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name in ("seed", "mean", "median", "IQM", "IQM, 95% CI", "min", "max", "length"):
         table.add_column(name, justify="right")
     for seed, row in content["per_seed"].items():

@@ -8,6 +8,7 @@ checkpoints/          update_*.safetensors
 tensorboard/          the metrics as TensorBoard events
 learning_curve.png    episode return against environment steps
 evaluation.json       how the trained agents perform
+lock                  held by the process that trains
 """
 
 import dataclasses
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.machine import describe_machine
@@ -93,6 +96,22 @@ class Run:
     def timing(self) -> Path:
         """File that says how long training took so far."""
         return self.path / "timing.jsonl"
+
+
+@contextmanager
+def only_trainer(run: Run) -> Iterator[None]:
+    """Keep other processes from training in the same folder, inside a `with` block.
+
+    The lock goes with the process, however that ends; only the file stays.
+
+    Raises:
+        AppError: Another process trains there.
+    """
+    try:
+        with FileLock(run.path / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise AppError(f"{run.path} is being trained by another process") from None
 
 
 def create_run(

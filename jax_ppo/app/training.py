@@ -14,7 +14,7 @@ from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.logs import Log, RunLog
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, record_start
+from jax_ppo.app.runs import Run, only_trainer, record_start
 from jax_ppo.config import PPOConfig
 from jax_ppo.execution import Execution
 from jax_ppo.train import DEFAULT_COMPONENTS, Components, init_train_states, train_updates
@@ -82,8 +82,16 @@ def train_population(
         Interrupted: A signal asked to stop; a checkpoint was written first.
         NonFiniteError: Training diverged; the last good checkpoint is kept.
         CheckpointMismatchError: The checkpoint belongs to another config.
-        AppError: The run was exported, and so holds nothing but agents.
+        AppError: The run was exported, and so holds nothing but agents; or another process trains
+            in its folder.
     """
+    with only_trainer(run):
+        return _train_population(run, population, display, log, components)
+
+
+def _train_population(
+    run: Run, population: Population, display: Display, log: Log, components: Components
+) -> TrainState:
     arrays, update, problems = read_newest(run.checkpoints)
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")

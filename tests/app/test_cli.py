@@ -101,6 +101,8 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*command, "d.json", "--seed", "1"]) == 0
     a, b, c, d = (json.loads(Path(f"{name}.json").read_text()) for name in "abcd")
     assert a == b
+    assert (a["run"], a["env_id"]) == (str(finished_run.path), finished_run.config.env_id)
+    assert a["update"] == finished_run.config.num_updates
     assert a["per_seed"] != c["per_seed"]
     assert a["per_seed"] != d["per_seed"]
     assert {"mean", "median", "iqm", "ci_low", "ci_high"} <= set(a["per_seed"]["0"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jax_ppo.app.checkpoints import CheckpointMismatchError, list_checkpoints
+from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, RunSettings, open_run
 from jax_ppo.app.signals import Interrupted
 from jax_ppo.app.training import train_run
@@ -74,6 +75,17 @@ def test_crash_between_metrics_and_checkpoint(
     run = new_run("crashed")
     train_and_crash(run, after)
     train_run(open_run(run.path), QuietDisplay(run))
+    assert_same_outcome(run, finished_run)
+
+
+def test_two_cannot_train_in_one_folder(finished_run: Run, new_run: NewRun) -> None:
+    run = new_run("shared")
+
+    def join_in() -> None:
+        with pytest.raises(AppError, match="shared is being trained by another process"):
+            train_run(open_run(run.path), QuietDisplay(run))
+
+    train_run(run, QuietDisplay(run, 3, join_in))
     assert_same_outcome(run, finished_run)
 
 

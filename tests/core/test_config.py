@@ -109,6 +109,7 @@ def test_every_number_of_an_array_is_checked(name: str) -> None:
         # 2 * 2 = 4 samples cannot make 8 parts
         ({"num_envs": 2, "num_steps": 2, "num_minibatches": 8}, "num_minibatches = 8"),
         # 8 * 64 = 512 > 511
+        ({"total_steps": 5e5}, "whole number of at least 1, got 500000.0; write 500000$"),
         ({"total_steps": 511}, "total_steps = 511.*512"),
         ({"num_minibatches": 512}, "one sample cannot be normalized"),
         ({"weight_decay": 0.01}, "adamw"),
