@@ -237,8 +237,7 @@ HOW = """\
 What `jax-ppo train ENV_ID` reaches. Every agent is evaluated on 128 episodes with its most probable
 actions after its last update; IQM is the interquartile mean over the seeds of their mean returns,
 with a 95% bootstrap interval, and worst the lowest of them. A random policy is a network before its
-first update, its actions drawn. Hyperparameters were chosen on seeds that are among these. The
-MinAtar games stop at 3 or 5 million steps to be short; the published figures took 10 or 20. This
+first update, its actions drawn. Hyperparameters were chosen on seeds that are among these. This
 page is made by `python -m benchmarks presets`."""
 
 TIME = """\

@@ -3,7 +3,7 @@
 from jax_ppo.config import PPOConfig
 
 MINATAR = PPOConfig(
-    total_steps=5_000_000,
+    total_steps=10_000_000,
     num_envs=64,
     num_steps=128,
     update_epochs=4,
@@ -60,10 +60,10 @@ PRESETS: dict[str, PPOConfig] = {
     ),
     "Asterix-MinAtar": MINATAR.replace(env_id="Asterix-MinAtar"),
     "Breakout-MinAtar": MINATAR.replace(
-        env_id="Breakout-MinAtar", total_steps=3_000_000, learning_rate=2e-3, ent_coef=0.05
+        env_id="Breakout-MinAtar", learning_rate=2e-3, ent_coef=0.05
     ),
     "Freeway-MinAtar": MINATAR.replace(env_id="Freeway-MinAtar", learning_rate=1e-3),
-    "Seaquest-MinAtar": MINATAR.replace(env_id="Seaquest-MinAtar"),
+    "Seaquest-MinAtar": MINATAR.replace(env_id="Seaquest-MinAtar", total_steps=5_000_000),
     "SpaceInvaders-MinAtar": MINATAR.replace(env_id="SpaceInvaders-MinAtar"),
     "Catch-bsuite": PPOConfig(env_id="Catch-bsuite"),
     "DeepSea-bsuite": PPOConfig(

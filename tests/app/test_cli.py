@@ -42,7 +42,7 @@ def test_train_writes_everything(capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = Path("runs").iterdir()
     assert {path.name for path in run.iterdir()} == {
         *("run.json", "starts.jsonl", "metrics.jsonl", "timing.jsonl", "checkpoints"),
-        *("tensorboard", "learning_curve.png", "evaluation.json"),
+        *("tensorboard", "learning_curve.png", "evaluation.json", "lock"),
     }
     assert open_run(run).config.learning_rate == 5e-4
     start = json.loads((run / "starts.jsonl").read_text())
