@@ -11,7 +11,7 @@ from jax_ppo.app.checkpoints import Arrays
 from jax_ppo.app.driver import drive
 from jax_ppo.app.logs import RunLog
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, record_start
+from jax_ppo.app.runs import Run, only_trainer, record_start
 from jax_ppo.config import PPOConfig
 from torch_ref.train import init_train_state, train_step
 from torch_ref.types import TrainState
@@ -40,7 +40,8 @@ def train_run(run: Run, display: Display) -> list[TrainState]:
         for seed in run.settings.seeds
     ]
     advance = partial(_advance, config=run.config)
-    return drive(run, states, 0, display, advance, to_arrays, RunLog(run))
+    with only_trainer(run):
+        return drive(run, states, 0, display, advance, to_arrays, RunLog(run))
 
 
 def to_arrays(states: list[TrainState]) -> Arrays:
