@@ -19,7 +19,6 @@ from jax_ppo import (
     TrainState,
     UpdateCoefficients,
     collect_rollout,
-    compiler_options,
     draw_randomness,
     init_train_state,
     make_batch,
@@ -28,6 +27,7 @@ from jax_ppo import (
     train_step,
     update_policy,
 )
+from jax_ppo.app.devices import program_options
 
 TARGET_SECONDS = 0.2
 """How long one measurement should take."""
@@ -99,7 +99,7 @@ def phases_of(work: Work) -> list[Phase]:
 
 def prepare(phase: Phase) -> tuple[Callable[[int], Any], int]:
     """A compiled loop of a phase, and how many turns take about TARGET_SECONDS."""
-    loop = jax.jit(partial(_loop, phase.turn), compiler_options=compiler_options())
+    loop = jax.jit(partial(_loop, phase.turn), compiler_options=program_options())
     compiled = loop.lower(1, phase.given, phase.carry).compile()
     run = partial(_run, compiled, phase)
     timed(run, 1)

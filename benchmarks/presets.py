@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from benchmarks.report import Cells, as_markdown
-from jax_ppo.app.devices import plan_run
+from jax_ppo.app.devices import plan_run, program_options
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import Agents, evaluate_agents
 from jax_ppo.app.history import History
@@ -25,7 +25,6 @@ from jax_ppo.app.statistics import summarize
 from jax_ppo.app.training import Population, initial_states, keys_of
 from jax_ppo.config import ConfigError, PPOConfig, changed_fields, unknown_name
 from jax_ppo.envs import make_env
-from jax_ppo.execution import compiler_options
 from jax_ppo.presets import NOTES, PRESETS, THRESHOLDS
 from jax_ppo.train import train_agents
 from jax_ppo.types import Metrics, TrainState
@@ -102,7 +101,7 @@ def _train_timed(
     keys, execution = keys_of(settings.seeds), plan_run(config, settings)
     started = time.perf_counter()
     training = partial(train_agents, execution=execution)
-    program = jax.jit(training, compiler_options=compiler_options()).lower(keys, config).compile()
+    program = jax.jit(training, compiler_options=program_options()).lower(keys, config).compile()
     compiled = time.perf_counter()
     states, metrics = jax.block_until_ready(program(keys, config))
     return states, metrics, compiled - started, time.perf_counter() - compiled

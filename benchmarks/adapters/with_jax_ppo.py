@@ -9,8 +9,8 @@ import jitted
 import protocol
 from ours import config_of
 
-from jax_ppo import PPOConfig, compiler_options, train_agents
-from jax_ppo.app.devices import plan_run, set_up_devices
+from jax_ppo import PPOConfig, train_agents
+from jax_ppo.app.devices import plan_run, program_options, set_up_devices
 from jax_ppo.app.runs import RunSettings
 
 
@@ -21,7 +21,7 @@ def program_of(work: Any) -> jitted.Program:
     # Only now, since it settles JAX's devices; and here, since later it would count as tracing.
     importlib.import_module("gymnax")
     training = partial(train_agents, execution=plan_run(config_of(work), settings))
-    return jitted.Program(training, partial(arguments, work), episode_returns, compiler_options())
+    return jitted.Program(training, partial(arguments, work), episode_returns, program_options())
 
 
 def arguments(work: Any, seed: int) -> tuple[jax.Array, PPOConfig]:

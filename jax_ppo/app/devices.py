@@ -76,7 +76,7 @@ def keep_compiled_programs() -> None:
 
 
 class Program:
-    """A function under `jax.jit` with `compiler_options`, which depend on devices found later.
+    """A function under `jax.jit` with `program_options`, which depend on devices found later.
 
     Example: `@partial(Program, static_argnames="execution")`.
     """
@@ -96,13 +96,14 @@ class Program:
 
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
-        return self._jit(compiler_options=_unless_set(compiler_options()))
+        return self._jit(compiler_options=program_options())
 
 
-def _unless_set(options: dict[str, Any]) -> dict[str, Any]:
-    """Compiler options without those that the user has set in XLA_FLAGS."""
+def program_options() -> dict[str, bool | int]:
+    """The `compiler_options` of the default backend, but for those that XLA_FLAGS sets."""
     flags = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in options.items() if f"--{name}" not in flags}
+    options = compiler_options().items()
+    return {name: value for name, value in options if f"--{name}" not in flags}
 
 
 def plan_run(config: PPOConfig, settings: RunSettings) -> Execution:

@@ -92,6 +92,7 @@ def train_population(
 def _train_population(
     run: Run, population: Population, display: Display, log: Log, components: Components
 ) -> TrainState:
+    """The same, by the process that holds the folder."""
     arrays, update, problems = read_newest(run.checkpoints)
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
