@@ -64,9 +64,13 @@ class DiscreteActions:
         return action
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContinuousActions:
-    """Real vectors between two bounds, which may be infinite."""
+    """Real vectors between two bounds, which may be infinite.
+
+    Compared by identity, as arrays have no hash: an environment can be a static argument of
+    `jax.jit`.
+    """
 
     low: jax.Array
     """[action_dim]."""

@@ -120,6 +120,32 @@ def done_shifted(
     )
 
 
+def gamma_missing_beside_lambda(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: Any,
+    gae_lambda: Any,
+) -> Any:
+    """A = delta + lambda A_next: the sum decays by lambda alone."""
+    deltas = rewards + gamma * torch.where(terminated, 0.0, next_values) - values
+    advantages = torch.zeros_like(deltas)
+    advantage = torch.zeros_like(deltas[0])
+    for t in reversed(range(len(deltas))):
+        ahead = torch.where(terminated[t] | truncated[t], 0.0, advantage)
+        advantage = advantages[t] = deltas[t] + gae_lambda * ahead
+    return advantages, advantages + values
+
+
+def time_and_environments_swapped(*arguments: Any) -> Any:
+    """Rows read as environments: the sum runs from one environment into the next."""
+    swapped = [array.T if array.ndim == 2 else array for array in arguments]
+    advantages, returns = torch_ref.compute_gae(*swapped)
+    return advantages.T, returns.T
+
+
 def advantages_as_targets(*arguments: Any) -> Any:
     """Advantages returned in place of advantages + values."""
     advantages, _ = torch_ref.compute_gae(*arguments)
@@ -156,6 +182,14 @@ def clamp_for_minimum(
     ratio = torch.exp(log_prob - old_log_prob)
     clipped = torch.clamp(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -torch.mean(torch.minimum(ratio * advantages, clipped * advantages))
+
+
+def old_log_prob_recomputed(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
+) -> torch.Tensor:
+    """The old log-probabilities taken from the new policy: every ratio is 1, whatever it does."""
+    recomputed = log_prob.detach() + 0.0 * old_log_prob
+    return torch_ref.clipped_surrogate_loss(log_prob, recomputed, advantages, clip_eps)
 
 
 def no_half(values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
@@ -332,6 +366,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _torch(GAE, truncation_ignored, "truncation ignored", "0"),
     _torch(GAE, value_after_reset, "value of the observation after the reset", "0"),
     _torch(GAE, done_shifted, "flags shifted by one step", "0"),
+    _torch(GAE, gamma_missing_beside_lambda, "gamma missing beside lambda", "0"),
+    _torch(GAE, time_and_environments_swapped, "time and environments swapped", "0"),
     _torch(GAE, advantages_as_targets, "advantages used as value targets", "1"),
     _torch(GAE, returns_of_zeroed_advantages, "value targets from zeroed advantages", "1"),
     _torch(NORMALIZE_ADVANTAGES, ddof_one, "advantages normalized with ddof 1", "value"),
@@ -345,6 +381,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _torch(SURROGATE, ratio_not_exponentiated, "ratio not exponentiated", "value"),
     _torch(SURROGATE, maximum_for_minimum, "maximum in place of minimum", "value"),
     _torch(SURROGATE, clamp_for_minimum, "other slope exactly at the clip edge", "d/d log_prob"),
+    _torch(SURROGATE, old_log_prob_recomputed, "old log-probabilities recomputed", "value"),
     _torch(VALUE_LOSS, no_half, "value loss without 1/2", "value"),
     _torch(CLIPPED_VALUE_LOSS, clipping_ignored, "value loss not clipped", "value"),
     _torch(CLIPPED_VALUE_LOSS, minimum_for_maximum, "smaller value error taken", "value"),

@@ -67,7 +67,7 @@ class TrainOptions:
 
     config: Annotated[PPOConfig, arg(name="")]
     settings: Annotated[RunSettings, arg(name="")] = field(default_factory=RunSettings)
-    run_dir: Path | None = None
+    out: Path | None = None
     """Folder to make for this run. None: runs/ENV_ID-seedSEED-TIME."""
     eval_episodes: int = 128
     """Episodes that each trained agent is evaluated on at the end."""
@@ -162,7 +162,7 @@ def train_command(side: Side, words: list[str], console: Console) -> None:
     if side.follow_run is not None and not is_leader():
         side.follow_run(Run(Path(), options.config, options.settings))
         return
-    run = create_run(options.run_dir, options.config, options.settings, side.framework)
+    run = create_run(options.out, options.config, options.settings, side.framework)
     finish_run(side, run, console, options.eval_episodes)
 
 

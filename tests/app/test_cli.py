@@ -64,26 +64,26 @@ def test_environment_that_a_user_registers() -> None:
         "from gymnax.environments.classic_control.cartpole import CartPole\n"
         "gymnax.register('MyPole', CartPole)\n"
     )
-    assert main(["train", "my_pole:MyPole", *TINY, "--run-dir", "mine"]) == 0
+    assert main(["train", "my_pole:MyPole", *TINY, "--out", "mine"]) == 0
     assert open_run(Path("mine")).config.env_id == "my_pole:MyPole"
     assert main(["resume", "mine", "--eval-episodes", "1"]) == 0
 
 
 def test_environment_parameters_and_arguments() -> None:
     options = ("--env-params", "max_steps_in_episode", "5", "--env-kwargs", "size", "4")
-    assert main(["train", "DeepSea-bsuite", *TINY, *options[3:], "--run-dir", "sea"]) == 0
+    assert main(["train", "DeepSea-bsuite", *TINY, *options[3:], "--out", "sea"]) == 0
     assert open_run(Path("sea")).config.env_kwargs == {"size": 4}
-    assert main(["train", *TINY, *options[:3], "--run-dir", "pole"]) == 0
+    assert main(["train", *TINY, *options[:3], "--out", "pole"]) == 0
     rows = map(json.loads, Path("pole/metrics.jsonl").read_text().splitlines())
     assert {row["episode_length"] for row in rows} == {5.0}
 
 
 def test_preset_is_the_default() -> None:
     options = ("--total-steps", "2048", "--hidden-sizes", "8", "--eval-episodes", "1")
-    assert main(["train", "Pendulum-v1", *options, "--run-dir", "run"]) == 0
+    assert main(["train", "Pendulum-v1", *options, "--out", "run"]) == 0
     expected = PRESETS["Pendulum-v1"].replace(total_steps=2048, hidden_sizes=(8,))
     assert open_run(Path("run")).config == expected
-    assert main(["train", "--env-id", "Pendulum-v1", *options, "--run-dir", "same"]) == 0
+    assert main(["train", "--env-id", "Pendulum-v1", *options, "--out", "same"]) == 0
     assert open_run(Path("same")).config == expected
 
 
@@ -136,8 +136,8 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
         ("train --num-seeds 0", "num_seeds must be at least 1"),
         ("train --eval-episodes 0", "at least 1"),
         ("train --checkpoint-seconds -1", "checkpoint_seconds"),
-        ("train --run-dir there", "there exists already"),
-        ("train --run-dir there/file/run", "cannot write the run folder"),
+        ("train --out there", "there exists already"),
+        ("train --out there/file/run", "cannot write the run folder"),
         ("train --total-steps 1e6", "--total-steps is a whole number"),
         ("train --target-kl none", "--target-kl is a number or None"),
         ("train --env-params gravity=5", "--env-params gravity 5"),
@@ -194,7 +194,7 @@ def test_a_module_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_name_of_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--run-dir", ""]) == 2
+    assert main(["train", "--out", ""]) == 2
     assert capsys.readouterr().err == "error: the name of the run folder is empty\n"
 
 
@@ -231,7 +231,7 @@ def test_evaluating_a_run_without_checkpoint(
 
 def test_divergence_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--learning-rate", "1e30", "--max-grad-norm", "None", "--checkpoint-seconds", "0")
-    assert main(["train", *TINY, *options, "--run-dir", "run"]) == 2
+    assert main(["train", *TINY, *options, "--out", "run"]) == 2
     error = capsys.readouterr().err
     assert "became" in error
     assert "at update" in error

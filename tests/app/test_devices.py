@@ -70,8 +70,8 @@ def last_start(folder: Path) -> list[str]:
 
 def test_two_processes_train_the_agent_that_one_trains(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    finish(start([*TRAIN, "--devices", "1", "--run-dir", str(one)]))
-    leader, follower = start_cluster([*TRAIN, "--devices", "1", "--run-dir", str(two)], 2)
+    finish(start([*TRAIN, "--devices", "1", "--out", str(one)]))
+    leader, follower = start_cluster([*TRAIN, "--devices", "1", "--out", str(two)], 2)
     assert f"written to {two}" in finish(leader)
     assert "written" not in finish(follower)
     assert len(last_start(one)) == 1
@@ -81,7 +81,7 @@ def test_two_processes_train_the_agent_that_one_trains(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_too_large(tmp_path: Path) -> None:
-    words = [*TRAIN, "--num-minibatches", "2", "--devices", "1", "--run-dir", str(tmp_path / "r")]
+    words = [*TRAIN, "--num-minibatches", "2", "--devices", "1", "--out", str(tmp_path / "r")]
     for process in start_cluster(words, 2):
         output = finish(process, status=2)
         assert "can use 1 of 2 devices, and so only 1 of 2 processes" in output
@@ -97,8 +97,8 @@ def test_every_core_is_used_and_a_stopped_run_goes_on_the_same(tmp_path: Path) -
     """Three agents on two devices, in one go and by two starts."""
     words = [*TRAIN, "--devices", "2", "--num-seeds", "3", "--checkpoint-seconds", "0"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    finish(start([*words, "--run-dir", str(whole)]))
-    finish(start([*words, "--run-dir", str(resumed)]))
+    finish(start([*words, "--out", str(whole)]))
+    finish(start([*words, "--out", str(resumed)]))
     assert len(last_start(whole)) == 2
     newest = sorted((resumed / "checkpoints").glob("*.safetensors"))[-1]
     expected = newest.read_bytes()

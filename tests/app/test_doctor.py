@@ -210,6 +210,15 @@ def test_no_fault_of_the_environment() -> None:
     assert not set(examined(corridor())) & set(environment_rules)
 
 
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "DeepSea-bsuite"])
+def test_environments_of_every_kind_can_be_examined(env_id: str) -> None:
+    """Continuous actions; observations of two axes."""
+    env = make_env(PPOConfig(env_id=env_id))
+    probe = probe_environment(env)
+    assert probe.num_episodes > 0
+    assert 0 < probe.obs_scales.size <= np.prod(env.obs_shape)
+
+
 def test_normalization_is_the_remedy() -> None:
     config = corridor(scale=1e4, reward=1e4)
     cured = config.replace(normalize_observations=True, normalize_rewards=True)

@@ -283,11 +283,11 @@ def kill_and_resume(tmp_path: Path, kills: int, chance: random.Random) -> None:
     """Kill runs at random moments, again and again; each must end as if nothing had happened."""
     calm = tmp_path / "calm"
     begun = time.monotonic()
-    finish(*TRAIN, "--run-dir", str(calm))
+    finish(*TRAIN, "--out", str(calm))
     duration = time.monotonic() - begun
     run = tmp_path / "run"
     while kills > 0:
-        options = ("resume", str(run)) if run.exists() else (*TRAIN, "--run-dir", str(run))
+        options = ("resume", str(run)) if run.exists() else (*TRAIN, "--out", str(run))
         if kill_after(chance.uniform(0.1, 1.0) * duration, *options):
             kills -= 1
         else:
@@ -310,7 +310,7 @@ def test_kill_twenty_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_the_program(number: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with program(*TRAIN, "--run-dir", str(run), "--total-steps", "32000000") as process:
+    with program(*TRAIN, "--out", str(run), "--total-steps", "32000000") as process:
         while not (run / "timing.jsonl").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)

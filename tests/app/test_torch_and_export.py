@@ -37,7 +37,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_train_writes_the_same_kind_of_run_folder(finished_run: Run) -> None:
-    options = ("--num-seeds", "2", "--normalize-observations", "--run-dir", "run")
+    options = ("--num-seeds", "2", "--normalize-observations", "--out", "run")
     assert torch_main(["train", "CartPole-v1", *TINY, *options]) == 0
     run = open_run(Path("run"))
     assert run.framework == "torch"
@@ -56,7 +56,7 @@ def test_train_writes_the_same_kind_of_run_folder(finished_run: Run) -> None:
 
 
 def test_evaluate_is_repeatable(capsys: pytest.CaptureFixture[str]) -> None:
-    assert torch_main(["train", *TINY, "--run-dir", "run"]) == 0
+    assert torch_main(["train", *TINY, "--out", "run"]) == 0
     for name in ("a", "b"):
         command = ["evaluate", "run", "--num-episodes", "3", "--sampled", "--out", f"{name}.json"]
         assert torch_main(command) == 0
@@ -186,7 +186,7 @@ def test_export_does_not_overwrite(finished_run: Run, capsys: pytest.CaptureFixt
 
 
 def test_checkpoint_of_another_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert torch_main(["train", *TINY, "--run-dir", "run"]) == 0
+    assert torch_main(["train", *TINY, "--out", "run"]) == 0
     content = json.loads(Path("run/run.json").read_text())
     content["config"]["hidden_sizes"] = [16]
     Path("run/run.json").write_text(json.dumps(content))
@@ -196,7 +196,7 @@ def test_checkpoint_of_another_network(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_checkpoints_are_for_anyone() -> None:
     """Parameters by the names of a state_dict, the agents along the first axis."""
-    assert torch_main(["train", *TINY, "--run-dir", "run"]) == 0
+    assert torch_main(["train", *TINY, "--out", "run"]) == 0
     tensors = load_file(list_checkpoints(Path("run/checkpoints"))[-1].path)
     expected = torch_ref.make_network(
         open_run(Path("run")).config, torch_ref.make_env(PPOConfig())

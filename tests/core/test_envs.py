@@ -364,6 +364,13 @@ def test_bounds_of_each_action_dimension() -> None:
     np.testing.assert_allclose(clipped, [[-1, -9], [0.5, 9], [0.1, 0.2]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_an_environment_can_be_a_static_argument(env_id: str) -> None:
+    env = make_env(PPOConfig(env_id=env_id))
+    reset = jax.jit(lambda key, env: env.reset(key[None])[0], static_argnames="env")
+    assert reset(jax.random.key(0), env).shape == (1, *env.obs_shape)
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
 def test_actions_take_the_shape_that_the_environment_wants(shape: tuple[int, ...]) -> None:
     env = Custom(actions=spaces.Box(-1.0, 1.0, shape))

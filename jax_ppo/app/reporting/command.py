@@ -54,7 +54,7 @@ class CompareOptions:
     )
     """Run folders."""
     out: Path = Path("comparison")
-    """What to write: OUT.html and OUT.png."""
+    """What to write: OUT.html and OUT.png; a name with either ending stands for both."""
 
 
 def doctor_command(words: list[str], console: Console) -> None:
@@ -89,11 +89,12 @@ def compare_command(words: list[str], console: Console) -> None:
     options = parse_options(CompareOptions, "jax-ppo compare", words)
     if len(options.runs) < 2:
         raise UsageError("at least two runs can be compared: jax-ppo compare RUN RUN ...")
-    if not options.out.parent.is_dir():
-        raise AppError(f"cannot write {options.out}.html: there is no folder {options.out.parent}")
+    out = options.out.with_suffix("") if options.out.suffix in {".html", ".png"} else options.out
+    if not out.parent.is_dir():
+        raise AppError(f"cannot write {out}.html: there is no folder {out.parent}")
     runs = {name: open_run(path) for name, path in _names(options.runs).items()}
-    write_comparison(runs, options.out)
-    say(console, f"written to {options.out}.html and {options.out}.png")
+    write_comparison(runs, out)
+    say(console, f"written to {out}.html and {out}.png")
 
 
 def write_report(run: Run) -> Path:
