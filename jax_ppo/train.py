@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 
 from jax_ppo.advantages import compute_gae
@@ -161,9 +163,11 @@ def train_updates(
         capacity=capacity,
         components=components,
         axis_name=execution.env_axis,
+        take_turns=execution.rollouts_together > 1,
     )
     specs = state_specs()
-    train_all = for_each_agent(train_one, execution, specs, (specs, AGENTS))
+    together = execution.rollouts_together
+    train_all = for_each_agent(train_one, execution, specs, (specs, AGENTS), together)
     states, metrics = train_all(states, config, jnp.asarray(num_updates))
     return states, jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1), metrics)
 
@@ -175,10 +179,13 @@ def _train_some(
     capacity: int,
     components: Components,
     axis_name: str | None,
+    take_turns: bool,
 ) -> tuple[TrainState, Metrics]:
     """Some more updates of one agent, and their metrics [capacity]."""
     # Under jit the step is traced once, for the shapes of its metrics and for the loop.
-    step = jax.jit(partial(train_step, components=components, axis_name=axis_name))
+    step = jax.jit(
+        partial(train_step, components=components, axis_name=axis_name, take_turns=take_turns)
+    )
 
     def body(row: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, rows = carry
@@ -222,6 +229,7 @@ def train_step(
     config: PPOConfig,
     components: Components = DEFAULT_COMPONENTS,
     axis_name: str | None = None,
+    take_turns: bool = False,
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update, with fresh random draws.
 
@@ -230,6 +238,7 @@ def train_step(
         config: What to train.
         components: Functions to use in place of the usual ones.
         axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
+        take_turns: As for `train_step_from_draws`.
 
     Returns:
         The next state and the metrics of this update, each a scalar.
@@ -238,7 +247,7 @@ def train_step(
     key, draw_key = jax.random.split(state.key)
     draws = draw_randomness(draw_key, config, env, axis_name)
     state = dataclasses.replace(state, key=key)
-    return train_step_from_draws(state, draws, config, components, axis_name)
+    return train_step_from_draws(state, draws, config, components, axis_name, take_turns)
 
 
 def draw_randomness(
@@ -273,6 +282,7 @@ def train_step_from_draws(
     config: PPOConfig,
     components: Components = DEFAULT_COMPONENTS,
     axis_name: str | None = None,
+    take_turns: bool = False,
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update with the random numbers given: a deterministic function.
 
@@ -282,6 +292,8 @@ def train_step_from_draws(
         config: What to train.
         components: Functions to use in place of the usual ones.
         axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
+        take_turns: Whether agents that `jax.vmap` has made a batch of learn one after another from
+            the rollouts that they collected together. It cannot be differentiated in reverse.
 
     Returns:
         The next state and the metrics of this update, each a scalar.
@@ -290,11 +302,6 @@ def train_step_from_draws(
     """
     env = components.make_env(config)
     network = components.make_network(config, env)
-    coefficients = UpdateCoefficients(
-        learning_rate=_at_update(config, "learning_rate", state.update),
-        clip_eps=_at_update(config, "clip_eps", state.update),
-        kl_coef=state.kl_coef,
-    )
     with jax.default_matmul_precision(config.matmul_precision):
         rollout, transitions, episodes = collect_rollout(
             state.rollout,
@@ -306,6 +313,37 @@ def train_step_from_draws(
             network,
             axis_name,
         )
+    learn = partial(_learn, components=components, axis_name=axis_name)
+    if take_turns:
+        learn = jax.custom_batching.sequential_vmap(learn)
+    (params, opt_state, kl_coef), metrics = learn(state, transitions, draws.permutations, config)
+    next_state = TrainState(params, opt_state, rollout, state.key, state.update + 1, kl_coef)
+    return next_state, {**episodes, **metrics}
+
+
+def _learn(
+    state: TrainState,
+    transitions: Transition,
+    permutations: jax.Array,
+    config: PPOConfig,
+    components: Components,
+    axis_name: str | None,
+) -> tuple[tuple[Params, Any, jax.Array | None], Metrics]:
+    """The update on a rollout that `state` collected.
+
+    Everything that it depends on is an argument: nothing of a batch of agents may come in otherwise
+    where they take turns.
+
+    Returns:
+        New parameters, optimizer state and kl_coef, and the metrics.
+    """
+    network = components.make_network(config, components.make_env(config))
+    coefficients = UpdateCoefficients(
+        learning_rate=_at_update(config, "learning_rate", state.update),
+        clip_eps=_at_update(config, "clip_eps", state.update),
+        kl_coef=state.kl_coef,
+    )
+    with jax.default_matmul_precision(config.matmul_precision):
         batch = make_batch(
             state.params, transitions, config, network, components.advantage_fn, axis_name
         )
@@ -313,7 +351,7 @@ def train_step_from_draws(
             state.params,
             state.opt_state,
             batch,
-            draws.permutations,
+            permutations,
             config,
             network,
             coefficients,
@@ -322,7 +360,6 @@ def train_step_from_draws(
         )
         kl_coef, kl_metrics = _next_kl_coef(state.kl_coef, params, batch, config, network)
     metrics = {
-        **episodes,
         **update_metrics,
         **kl_metrics,
         "explained_variance": explained_variance(batch.old_value, batch.returns),
@@ -333,8 +370,7 @@ def train_step_from_draws(
         "learning_rate": jnp.asarray(coefficients.learning_rate, float),
         "clip_eps": jnp.asarray(coefficients.clip_eps, float),
     }
-    next_state = TrainState(params, opt_state, rollout, state.key, state.update + 1, kl_coef)
-    return next_state, metrics
+    return (params, opt_state, kl_coef), metrics
 
 
 def make_batch(

@@ -39,6 +39,7 @@ SPREAD_SEEDS = {
     "map 4 x 1": Execution("map", 4, 1),
     "vmap 8 x 1": Execution("vmap", 8, 1),
     "map 2 x 4": Execution("map", 2, 4),
+    "map 2 x 4, together": Execution("map", 2, 4, rollouts_together=2),
 }
 
 
@@ -64,7 +65,7 @@ def main() -> None:
         "seeds": {name: outcome(5, execution) for name, execution in SPREAD_SEEDS.items()},
         "rates": {
             name: outcome(3, SPREAD_SEEDS[name], several_rates)
-            for name in ("vmap 1 x 1", "map 2 x 4")
+            for name in ("vmap 1 x 1", "map 2 x 4", "map 2 x 4, together")
         },
     }
     with mock.patch("jax_ppo.update.mean_over_devices", lambda tree, axis_name: tree):

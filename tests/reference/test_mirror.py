@@ -60,7 +60,7 @@ ONE_SIDED = {
     "loss_gradient": "JAX has jax.grad",
 }
 
-JAX_ONLY = ("axis_name",)
+JAX_ONLY = ("axis_name", "take_turns")
 """Parameters without a twin: PyTorch's side runs on one device."""
 
 
