@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jax_ppo.shapes import check_same_shape
+
 
 def compute_gae(
     rewards: jax.Array,
@@ -41,9 +43,14 @@ def compute_gae(
     Source: Schulman et al. (2016), "High-dimensional continuous control using generalized
     advantage estimation", equations 11 to 16; bootstrapping at time limits: Pardo et al. (2018).
     """
-    shapes = {a.shape for a in (rewards, values, next_values, terminated, truncated)}
-    if len(shapes) > 1:
-        raise ValueError(f"compute_gae: the five arrays must have one shape, got {sorted(shapes)}")
+    check_same_shape(
+        "compute_gae",
+        rewards=rewards,
+        values=values,
+        next_values=next_values,
+        terminated=terminated,
+        truncated=truncated,
+    )
     deltas = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
     decays = gamma * gae_lambda * jnp.where(terminated | truncated, 0.0, jnp.ones_like(values))
 

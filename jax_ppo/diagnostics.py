@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jax_ppo.shapes import check_same_shape
+
 ROUNDING_UNITS = 4.0
 """Returns that differ by no more than this many units of rounding are taken to be equal."""
 
@@ -40,7 +42,11 @@ def explained_variance(values: jax.Array, returns: jax.Array) -> jax.Array:
     Args:
         values: The critic's estimates, any shape.
         returns: Their targets, the same shape.
+
+    Raises:
+        ValueError: The two differ in shape.
     """
+    check_same_shape("explained_variance", values=values, returns=returns)
     size = jnp.maximum(jnp.max(jnp.abs(returns)), jnp.max(jnp.abs(values)))
     vary = jnp.ptp(returns) > ROUNDING_UNITS * jnp.finfo(returns.dtype).eps * size
     unexplained = jnp.var(returns - values) / jnp.where(vary, jnp.var(returns), 1.0)

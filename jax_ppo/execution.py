@@ -27,10 +27,11 @@ AGENTS = PartitionSpec(SEEDS)
 """One part of the agents for each of `seed_devices`."""
 
 ROLLOUT_ENVS_PER_CORE = 64
-"""Environments that a core steps in one batch, over all agents whose rollouts it collects together.
+"""Environments that a core steps in one batch, of all agents whose rollouts it collects together.
 
-Agents learn one after another all the same, and each is the same, bit for bit, as alone. Rollouts of
-64 steps by 16 agents on one core of an AMD EPYC (Zen 5), jax 0.10.2, microseconds per agent:
+Agents learn one after another all the same, and each is bit for bit what it is alone, in every
+environment that gymnax builds offline. Rollouts of 64 steps by 16 agents on one core of an AMD EPYC
+(Zen 5), jax 0.10.2, microseconds per agent:
 
 | environments of an agent       | apart  | together |
 | CartPole-v1, 4                 |    217 |      106 |
@@ -146,15 +147,18 @@ def plan_execution(config: PPOConfig, num_seeds: int, num_devices: int, platform
 def compiler_options(platform: str | None = None) -> dict[str, bool | int]:
     """What to tell the compiler: `jax.jit(train, compiler_options=compiler_options())`.
 
-    On a CPU: vectors as wide as the processor has them, a closer look at which copies loops need,
-    and less effort on machine code, which saves time before the first step and costs none after it.
-    Medians of three runs in turn, in thousands of steps per second and seconds of compilation, on
-    one core of an AMD EPYC (Zen 5) with jax 0.10.2:
+    On a CPU: vectors as wide as the processor has them, and a closer look at which copies loops
+    need. Medians of three runs in turn, in thousands of steps per second, on one core of an AMD
+    EPYC (Zen 5) with jax 0.10.2:
 
-    | work                 | without     | with        |
-    | CartPole, 4 x 128    | 331, 5.5 s  | 392, 4.5 s  |
-    | CartPole, 512 x 128  | 451, 5.5 s  | 487, 4.2 s  |
-    | Breakout, 64 x 128   | 122, 6.4 s  | 122, 5.4 s  |
+    | work                 | without | with |
+    | CartPole, 4 x 128    |     363 |  420 |
+    | CartPole, 512 x 128  |     404 |  426 |
+    | Breakout, 64 x 128   |     119 |  124 |
+    | Seaquest, 64 x 128   |      18 |   18 |
+
+    Less effort on machine code would compile in four fifths of the time, and make environments
+    that sort, as Seaquest, 1.7 times as slow.
 
     Args:
         platform: cpu, gpu, tpu or whatever else JAX calls the kind of device; None: the one that
@@ -165,7 +169,6 @@ def compiler_options(platform: str | None = None) -> dict[str, bool | int]:
     return {
         "xla_cpu_prefer_vector_width": 512,
         "xla_cpu_copy_insertion_use_region_analysis": True,
-        "xla_backend_optimization_level": 1,
     }
 
 

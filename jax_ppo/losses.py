@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax_ppo.config import PPOConfig
 from jax_ppo.diagnostics import approx_kl, clip_fraction
 from jax_ppo.distributions import Distribution
+from jax_ppo.shapes import check_same_shape
 from jax_ppo.types import Batch, Metrics
 
 
@@ -26,8 +27,17 @@ def clipped_surrogate_loss(
     Returns:
         The loss [], to be minimized.
 
+    Raises:
+        ValueError: The three arrays differ in shape.
+
     Source: Schulman et al. (2017), "Proximal policy optimization algorithms", equation 7.
     """
+    check_same_shape(
+        "clipped_surrogate_loss",
+        log_prob=log_prob,
+        old_log_prob=old_log_prob,
+        advantages=advantages,
+    )
     ratio = jnp.exp(log_prob - old_log_prob)
     clipped_ratio = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -jnp.mean(jnp.minimum(ratio * advantages, clipped_ratio * advantages))
@@ -53,8 +63,12 @@ def value_loss(
     Returns:
         The loss [], to be minimized.
 
+    Raises:
+        ValueError: The three arrays differ in shape.
+
     Source: Schulman et al. (2017), equation 9; clipping as in OpenAI Baselines' ppo2 (2017).
     """
+    check_same_shape("value_loss", values=values, old_values=old_values, returns=returns)
     squared_error = jnp.square(values - returns)
     if value_clip_eps is not None:
         clipped_values = old_values + jnp.clip(values - old_values, -value_clip_eps, value_clip_eps)

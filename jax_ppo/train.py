@@ -67,6 +67,8 @@ def train(
         The state after the last update, and the metrics of every update [num_updates].
 
     Raises:
+        TypeError: `key` is no random key, or `config` no PPOConfig.
+        ValueError: There is not one key.
         ConfigError: The environment or the network cannot be built as the config says.
     """
 
@@ -95,6 +97,8 @@ def train_agents(
         The states after the last update [num_seeds, ...], and metrics [num_updates, num_seeds].
 
     Raises:
+        TypeError: `keys` are no random keys, or `config` no PPOConfig.
+        ValueError: There is no axis of keys.
         ConfigError: The environment or the network cannot be built as the config says, or there
             are not the devices that `execution` asks for.
     """
@@ -121,8 +125,9 @@ def init_train_states(
         Every leaf [num_seeds, ...].
 
     Raises:
-        ConfigError: As `train_agents`.
+        As `train_agents`.
     """
+    _check_arguments(keys, config, ndim=1)
     check_execution(execution, config)
     initialize = partial(init_train_state, components=components)
     return for_each_agent(initialize, execution)(keys, config)
@@ -208,8 +213,9 @@ def init_train_state(
         components: Functions to use in place of the usual ones.
 
     Raises:
-        ConfigError: The environment or the network cannot be built as the config says.
+        As `train`.
     """
+    _check_arguments(key, config, ndim=0)
     env = components.make_env(config)
     network = components.make_network(config, env)
     key, params_key, env_key = jax.random.split(key, 3)
@@ -222,6 +228,23 @@ def init_train_state(
         update=jnp.zeros((), jnp.int32),
         kl_coef=None if config.kl_coef is None else jnp.asarray(config.kl_coef, float),
     )
+
+
+def _check_arguments(keys: jax.Array, config: PPOConfig, ndim: int) -> None:
+    """Raise TypeError or ValueError for what cannot be a config and keys with so many axes."""
+    if not isinstance(config, PPOConfig):
+        raise TypeError(
+            f"config must be a PPOConfig, got {type(config).__name__}; arguments are (key, config)"
+        )
+    is_typed = hasattr(keys, "dtype") and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not is_typed and (jnp.result_type(keys) != jnp.uint32 or jnp.shape(keys)[-1:] != (2,)):
+        raise TypeError(f"a random key is needed, such as jax.random.key(0); got {keys!r}")
+    if keys.ndim != ndim + (not is_typed):
+        wanted = "one key for one agent" if ndim == 0 else "an axis of keys, one for each agent,"
+        raise ValueError(
+            f"{wanted} is needed, got an array of shape {keys.shape}; jax.random.split makes "
+            "several keys, and train_agents trains several agents"
+        )
 
 
 def train_step(

@@ -2,6 +2,8 @@
 
 import torch
 
+from jax_ppo.shapes import check_same_shape
+
 
 def compute_gae(
     rewards: torch.Tensor,
@@ -40,9 +42,14 @@ def compute_gae(
     Source: Schulman et al. (2016), "High-dimensional continuous control using generalized
     advantage estimation", equations 11 to 16; bootstrapping at time limits: Pardo et al. (2018).
     """
-    shapes = {tuple(x.shape) for x in (rewards, values, next_values, terminated, truncated)}
-    if len(shapes) > 1:
-        raise ValueError(f"compute_gae: the five tensors must have one shape, got {sorted(shapes)}")
+    check_same_shape(
+        "compute_gae",
+        rewards=rewards,
+        values=values,
+        next_values=next_values,
+        terminated=terminated,
+        truncated=truncated,
+    )
     gamma = torch.as_tensor(gamma, dtype=rewards.dtype)  # else gamma lambda would be in float64
     deltas = rewards + gamma * torch.where(terminated, 0.0, next_values) - values
     decays = gamma * gae_lambda * torch.where(terminated | truncated, 0.0, torch.ones_like(values))

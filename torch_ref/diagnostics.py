@@ -2,6 +2,8 @@
 
 import torch
 
+from jax_ppo.shapes import check_same_shape
+
 ROUNDING_UNITS = 4.0
 """Returns that differ by no more than this many units of rounding are taken to be equal."""
 
@@ -39,7 +41,11 @@ def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Ten
     Args:
         values: The critic's estimates, any shape.
         returns: Their targets, the same shape.
+
+    Raises:
+        ValueError: The two differ in shape.
     """
+    check_same_shape("explained_variance", values=values, returns=returns)
     size = torch.maximum(torch.max(torch.abs(returns)), torch.max(torch.abs(values)))
     spread = torch.max(returns) - torch.min(returns)
     if spread <= ROUNDING_UNITS * torch.finfo(returns.dtype).eps * size:

@@ -229,8 +229,14 @@ def export_command(side: Side, words: list[str], console: Console) -> None:
     """Make a run folder that the other program can evaluate."""
     options = parse_options(ExportOptions, f"{side.program} export", words)
     exported = export_run(open_run(options.run), options.to, options.out)
-    program = {"jax": "jax-ppo", "torch": "torch-ref"}[options.to]
-    say(console, f"written to {exported.path}; try `{program} evaluate {exported.path}`")
+    program, library = {"jax": ("jax-ppo", "gymnax"), "torch": ("torch-ref", "Gymnasium")}[
+        options.to
+    ]
+    say(
+        console,
+        f"written to {exported.path}; where {library} has {exported.config.env_id}, "
+        f"`{program} evaluate {exported.path}` says how good it is there",
+    )
 
 
 def open_own_run(side: Side, path: Path) -> Run:

@@ -21,6 +21,7 @@ from jax_ppo import (
     make_network,
     ppo_loss,
     train,
+    train_agents,
     train_step,
     train_step_from_draws,
 )
@@ -419,3 +420,37 @@ def test_cartpole_is_learned() -> None:
     returns = np.asarray(metrics["episode_return"])
     assert np.nanmean(returns[:2]) < 40
     assert np.nanmean(returns[-4:]) > 100
+
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((PPOConfig(), KEY), TypeError, r"config must be a PPOConfig, .*\(key, config\)"),
+        ((KEY, {"gamma": 0.9}), TypeError, "config must be a PPOConfig, got dict"),
+        ((0, PPOConfig()), TypeError, r"such as jax.random.key\(0\); got"),
+        ((KEY[None], PPOConfig()), ValueError, r"one key for one agent is needed, .* shape \(1,\)"),
+    ],
+)
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit])
+def test_arguments_of_train_that_cannot_be(
+    transform: Callable[..., Any], arguments: tuple, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        transform(train)(*arguments)
+
+
+def test_arguments_of_train_agents_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="an axis of keys, one for each agent, is needed"):
+        train_agents(KEY, PPOConfig())
+    with pytest.raises(TypeError, match="config must be a PPOConfig"):
+        train_agents(PPOConfig(), KEY[None])
+
+
+def test_keys_of_the_old_kind(tiny_config: PPOConfig) -> None:
+    old, new = jax.random.PRNGKey(3), jax.random.key(3)
+    assert_trees_equal(jit_train(old, tiny_config)[0].params, jit_train(new, tiny_config)[0].params)
+    with pytest.raises(ValueError, match=r"one key for one agent .* shape \(1, 2\)"):
+        train(old[None], tiny_config)
