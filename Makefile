@@ -54,7 +54,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(PIP_INSTALL) '.[torch,dev]'
+	$(PIP_INSTALL) '.[torch,dev,docs]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

@@ -226,8 +226,11 @@ def _for_each_agent(
         out_specs=out_spec,
         check_vma=False,
     )
-    results = spread(_fill_seats(agents, seats), _fill_seats(config, seats), *others)
-    return results if seats == num_seeds else jax.tree.map(lambda leaf: leaf[:num_seeds], results)
+    if seats == num_seeds:
+        return spread(agents, config, *others)
+    seating = _seating(seats, num_seeds)
+    results = spread(_chosen(agents, seating), _chosen(config, seating), *others)
+    return jax.tree.map(lambda leaf: leaf[:num_seeds], results)
 
 
 def _vmapped(function: Callable[..., Any], agents: Any, config: PPOConfig, *others: Any) -> Any:
@@ -246,9 +249,9 @@ def _mapped(
         one = partial(_take_turn, function, agents, config, others)
         return jax.lax.map(one, jnp.arange(num_agents))
     size = -(-num_agents // num_batches)
-    order = jnp.minimum(jnp.arange(num_batches * size), num_agents - 1).reshape(num_batches, size)
-    batch = partial(_vmapped, function)
-    results = jax.lax.map(partial(_take_turn, batch, agents, config, others), order)
+    batches = _seating(num_batches * size, num_agents).reshape(num_batches, size)
+    one = partial(_take_turn, partial(_vmapped, function), agents, config, others)
+    results = jax.lax.map(one, batches)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_agents], results)
 
 
@@ -298,15 +301,9 @@ def _chosen(tree: Tree, which: jax.Array) -> Tree:
     return jax.tree.map(lambda leaf: leaf[which] if jnp.ndim(leaf) else leaf, tree)
 
 
-def _fill_seats(tree: Tree, seats: int) -> Tree:
-    """States or a config with the last agent repeated until there are `seats` of them."""
-
-    def fill(leaf: jax.Array) -> jax.Array:
-        if not jnp.ndim(leaf) or len(leaf) == seats:
-            return leaf
-        return leaf[jnp.minimum(jnp.arange(seats), len(leaf) - 1)]
-
-    return jax.tree.map(fill, tree)
+def _seating(num_seats: int, num_agents: int) -> jax.Array:
+    """Which agent has each seat [num_seats]; those left over repeat the last one."""
+    return jnp.minimum(jnp.arange(num_seats), num_agents - 1)
 
 
 def _divides(count: int, config: PPOConfig) -> bool:

@@ -125,7 +125,9 @@ def init_train_states(
         Every leaf [num_seeds, ...].
 
     Raises:
-        As `train_agents`.
+        TypeError: `keys` are no random keys, or `config` no PPOConfig.
+        ValueError: There is no axis of keys.
+        ConfigError: As `train_agents`.
     """
     _check_arguments(keys, config, ndim=1)
     check_execution(execution, config)
@@ -168,7 +170,7 @@ def train_updates(
         capacity=capacity,
         components=components,
         axis_name=execution.env_axis,
-        take_turns=execution.rollouts_together > 1,
+        take_turns=execution.several_agents == "map" and execution.rollouts_together > 1,
     )
     specs = state_specs()
     together = execution.rollouts_together
@@ -213,7 +215,9 @@ def init_train_state(
         components: Functions to use in place of the usual ones.
 
     Raises:
-        As `train`.
+        TypeError: `key` is no random key, or `config` no PPOConfig.
+        ValueError: There is not one key.
+        ConfigError: As `train`.
     """
     _check_arguments(key, config, ndim=0)
     env = components.make_env(config)

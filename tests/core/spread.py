@@ -13,7 +13,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 import jax.numpy as jnp  # noqa: E402
-from jax.flatten_util import ravel_pytree  # noqa: E402
+import numpy as np  # noqa: E402
 
 from jax_ppo import Components, Execution, PPOConfig, TrainState, train_agents  # noqa: E402
 
@@ -44,12 +44,17 @@ SPREAD_SEEDS = {
 
 
 def outcome(num_seeds: int, execution: Execution, config: PPOConfig = CONFIG) -> list[float]:
-    """Everything that training gives, in one vector."""
+    """Everything that training gives, in one vector.
+
+    It is made one off the devices: see "Computing with the results" in docs/devices.md.
+    """
     keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
     states, metrics = jax.jit(train_agents, static_argnums=(2, 3))(
         keys, config, Components(), execution
     )
-    return ravel_pytree((numbers(states), metrics))[0].tolist()
+    leaves = jax.tree.leaves(jax.device_get((numbers(states), metrics)))
+    vector: list[float] = np.concatenate([leaf.ravel() for leaf in leaves]).tolist()
+    return vector
 
 
 def numbers(states: TrainState) -> TrainState:

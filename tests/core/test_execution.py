@@ -27,12 +27,17 @@ WIDE = PPOConfig(num_envs=512, num_steps=128, num_minibatches=8, total_steps=10*
 NARROW = PPOConfig(num_envs=4, num_steps=128, num_minibatches=4)
 
 
+def printed_by(*arguments: str) -> str:
+    """What another process of Python prints; it must end well."""
+    process = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
 @pytest.fixture(scope="module")
 def trained() -> dict[str, dict[str, np.ndarray]]:
     """What `tests.core.spread` prints."""
-    command = [sys.executable, "-m", "tests.core.spread"]
-    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-    results: dict[str, dict[str, Any]] = json.loads(process.stdout)
+    results: dict[str, dict[str, Any]] = json.loads(printed_by("-m", "tests.core.spread"))
     return {
         kind: {name: np.array(vector) for name, vector in by_name.items()}
         for kind, by_name in results.items()
@@ -68,9 +73,11 @@ def test_coefficients_go_with_their_agents(trained: dict, layout: str) -> None:
     np.testing.assert_allclose(spread, together, rtol=2e-5, atol=2e-6)
 
 
-def states_and_metrics(config: PPOConfig, num_seeds: int, rollouts_together: int) -> list:
+def states_and_metrics(
+    config: PPOConfig, num_seeds: int, rollouts_together: int, several_agents: Any = "map"
+) -> list:
     """Everything that training gives, leaf by leaf, with an agent for each of the first seeds."""
-    execution = Execution("map", rollouts_together=rollouts_together)
+    execution = Execution(several_agents, rollouts_together=rollouts_together)
     keys = jax.vmap(jax.random.key)(np.arange(num_seeds))
     states, metrics = jax.jit(partial(train_agents, execution=execution))(keys, config)
     states = dataclasses.replace(states, key=jax.random.key_data(states.key))
@@ -105,6 +112,12 @@ def test_an_agent_is_the_same_alone_and_among_others(tiny_config: PPOConfig) -> 
     assert len(np.unique(params, axis=0)) == 7
 
 
+def test_where_all_agents_are_in_one_batch_none_takes_turns(tiny_config: PPOConfig) -> None:
+    plain, asked = (states_and_metrics(tiny_config, 5, n, "vmap") for n in (1, 4))
+    for expected, leaf in zip(plain, asked, strict=True):
+        np.testing.assert_array_equal(leaf, expected)
+
+
 def test_agents_that_vmap_made_a_batch_of_may_take_turns(tiny_config: PPOConfig) -> None:
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(init_train_state, in_axes=(0, None))(keys, tiny_config)
@@ -127,9 +140,7 @@ config = PPOConfig("FrozenLake-misc", total_steps=512)
 train = jax.jit(partial(train_agents, execution=Execution("map", 2)))
 print(train(jax.random.split(jax.random.key(0), 2), config)[0].update)
 """
-    command = [sys.executable, "-c", script]
-    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    assert process.stdout.strip() == "[1 1]"
+    assert printed_by("-c", script).strip() == "[1 1]"
 
 
 @pytest.mark.parametrize(
