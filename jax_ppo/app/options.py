@@ -24,6 +24,9 @@ ADVICE = {
     r"Unrecognized options: ([A-Z][\w:-]*)": (
         "{0} stands where an option should; ENV_ID comes first, right after the command"
     ),
+    r"Unrecognized options: ([\w.]+=\S*)": (
+        "{0} stands where an option should; each --grid and each --sample has one NAME=..."
+    ),
 }
 """What to say, by what tyro says, where it does not speak of the mistake that was probably made."""
 

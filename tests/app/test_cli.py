@@ -142,6 +142,7 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
         ("train --target-kl none", "--target-kl is a number or None"),
         ("train --env-params gravity=5", "--env-params gravity 5"),
         ("train --seed 3 Pendulum-v1", "ENV_ID comes first"),
+        ("sweep --grid gamma=0.9,0.99 clip_eps=0.1,0.2", "each --grid and each --sample has one"),
         ("train CartPole-v1 --env-id Pendulum-v1", "two environments"),
         ("train --seed 4294967296", "seeds must be below 4294967296"),
         ("train --seed 4294967295 --num-seeds 2", "seeds must be below 4294967296"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jax_ppo import Components, PPOConfig
 from jax_ppo.ancestors import monte_carlo_returns
@@ -17,9 +18,13 @@ from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
 from jax_ppo.app.experimenting.command import OTHERS
 from jax_ppo.app.experimenting.trust_region import compare_steps
 from jax_ppo.app.history import History
+from jax_ppo.app.pictures.picture import Panel, Picture
+from jax_ppo.app.pictures.png import draw
+from jax_ppo.app.pictures.sweep import curves_picture, metrics_picture, ranking_picture
+from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
 from jax_ppo.app.sweeping.search import apply_trial, components_of
-from jax_ppo.app.sweeping.sweeps import Outcome, open_sweep, parts_of, rank
+from jax_ppo.app.sweeping.sweeps import Outcome, Sweep, open_sweep, parts_of, rank
 from jax_ppo.train import train
 
 
@@ -46,6 +51,45 @@ def made_up(experiment: Experiment) -> Results:
     } | {"explained_variance": np.ones((8, 2)), "kl_stop": np.ones((8, 2))}
     history = History((0, 1), np.arange(8), np.arange(8), np.arange(8.0), metrics)
     return Results({names[entry.trial]: entry for entry in ranked}, dict.fromkeys(names, history))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_pictures_name_every_trial_and_cut_no_text_off(name: str) -> None:
+    experiment = EXPERIMENTS[name]
+    results = made_up(experiment)
+    sweep = Sweep(
+        path=Path("unused"),
+        base=experiment.base,
+        trials=tuple(experiment.trials.values()),
+        settings=RunSettings(num_seeds=8),
+        eval_episodes=1,
+        batch_size=len(experiment.trials),
+        num_trials=len(experiment.trials),
+        names=tuple(experiment.trials),
+        title=experiment.question,
+    )
+    ranked = list(results.ranked.values())
+    histories = dict(enumerate(results.histories[name] for name in experiment.trials))
+    curves = draw(curves_picture(sweep, ranked, histories))
+    legends = [*curves.legends, *(axes.get_legend() for axes in curves.axes)]
+    named = {text.get_text() for legend in legends if legend for text in legend.get_texts()}
+    assert named == set(experiment.trials)
+    others = ranking_picture(sweep, ranked), metrics_picture(sweep, histories, experiment.metrics)
+    for figure in (curves, *map(draw, others)):
+        assert not reaches_over_its_edge(figure)
+
+
+def reaches_over_its_edge(figure: Figure) -> bool:
+    """Whether anything that is drawn would be cut off."""
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return drawn.x0 < 0 or drawn.y0 < 0 or drawn.x1 > width or drawn.y1 > height
+
+
+def test_a_title_that_is_too_long_is_seen() -> None:
+    panel = Panel("panel", "x", "y", ())
+    assert not reaches_over_its_edge(draw(Picture("short", (panel,))))
+    assert reaches_over_its_edge(draw(Picture("long " * 40, (panel,))))
 
 
 def test_an_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,11 +184,11 @@ GAE_LAMBDA = Experiment(
 
 RATE_BY_EPOCHS = Experiment(
     "How do the learning rate and the number of epochs go together?",
-    "Both decide how far an update goes. Look for equal KL divergence along the diagonal: a third "
-    "of the learning rate with thrice the epochs.",
+    "Both decide how far an update goes. Look for like KL divergence along the diagonal: a third "
+    "of the learning rate with four times the epochs.",
     CARTPOLE,
     {
-        f"rate {rate:g}, {epochs} epochs": {"learning_rate": rate, "update_epochs": epochs}
+        f"rate {rate:g}, epochs {epochs}": {"learning_rate": rate, "update_epochs": epochs}
         for rate in (3e-4, 1e-3, 3e-3)
         for epochs in (1, 4, 16)
     },
@@ -196,13 +196,13 @@ RATE_BY_EPOCHS = Experiment(
         _more(
             "16 epochs move the policy further than one (KL divergence, rate 0.001)",
             "approx_kl",
-            "rate 0.001, 16 epochs",
-            "rate 0.001, 1 epochs",
+            "rate 0.001, epochs 16",
+            "rate 0.001, epochs 1",
         ),
         _better(
             "one epoch at rate 0.0003 learns less than 16",
-            "rate 0.0003, 16 epochs",
-            "rate 0.0003, 1 epochs",
+            "rate 0.0003, epochs 16",
+            "rate 0.0003, epochs 1",
         ),
     ),
 )

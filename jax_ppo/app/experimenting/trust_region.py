@@ -126,7 +126,10 @@ def steps_picture(steps: Steps, config: PPOConfig) -> Picture:
         median_line("PPO", x, steps.ppo_gain.T),
         median_line("TRPO", x, steps.trpo_gain.T, colour=1),
     )
-    title = f"{QUESTION}\n{config.env_id}, {len(steps.ppo_kl)} seeds, {x[-1]:,} steps"
+    agents = (
+        f"median and range of {len(steps.ppo_kl)} seeds" if len(steps.ppo_kl) > 1 else "one seed"
+    )
+    title = f"{QUESTION}\n{config.env_id}, {agents}, {x[-1]:,} steps"
     return Picture(
         title,
         (

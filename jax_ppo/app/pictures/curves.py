@@ -78,9 +78,10 @@ def compared_curves(title: str, curves: Mapping[str, Curve], against_time: bool 
         curves: By the name that the legend is to have.
         against_time: Whether the time that each took says anything.
     """
-    panels: tuple[Panel, ...] = (_against_steps(_lines(curves, "steps")),)
+    what = _what_lines_show(curves)
+    panels: tuple[Panel, ...] = (_against_steps(_lines(curves, "steps"), what),)
     if against_time:
-        panels += (_against_time(_lines(curves, "seconds")),)
+        panels += (_against_time(_lines(curves, "seconds"), what),)
     return Picture(title, panels, columns=len(panels))
 
 
@@ -106,6 +107,13 @@ def _lines(curves: Mapping[str, Curve], x: str) -> tuple[Line, ...]:
     return lines
 
 
+def _what_lines_show(curves: Mapping[str, Curve]) -> str:
+    """What the lines of several runs, and the bands around them, are; empty: single agents."""
+    if all(len(curve.returns) == 1 for curve in curves.values()):
+        return ""
+    return "IQM over seeds" + (", 95% interval" if len(curves) <= MAX_BANDS else "")
+
+
 def _summary_label(curve: Curve) -> str:
     """What the legend says of a summary line."""
     return "IQM over seeds, 95% interval" if len(curve.returns) > 1 else "episode return"
@@ -119,15 +127,20 @@ def _summary_line(label: str, curve: Curve, x: np.ndarray, colour: int = 0) -> L
     return Line(label, x, middle, low, high, colour)
 
 
-def _against_steps(lines: tuple[Line, ...]) -> Panel:
-    return Panel(
-        "against steps", "environment steps of each agent", RETURN_LABEL, lines, from_zero=True
-    )
+def _against_steps(lines: tuple[Line, ...], what: str = "") -> Panel:
+    x_label = "environment steps of each agent"
+    return _returns_panel("against steps", x_label, lines, what)
 
 
-def _against_time(lines: tuple[Line, ...]) -> Panel:
+def _against_time(lines: tuple[Line, ...], what: str = "") -> Panel:
     x_label = "time of all agents together, with compilation (s)"
-    return Panel("against time", x_label, RETURN_LABEL, lines, from_zero=True)
+    return _returns_panel("against time", x_label, lines, what)
+
+
+def _returns_panel(title: str, x_label: str, lines: tuple[Line, ...], what: str) -> Panel:
+    """Returns against something; `what` says what the lines are, where the legend does not."""
+    title = f"{title}: {what}" if what else title
+    return Panel(title, x_label, RETURN_LABEL, lines, from_zero=True)
 
 
 def _without_gaps(curves: np.ndarray) -> np.ndarray:

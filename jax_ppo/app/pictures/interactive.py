@@ -64,7 +64,8 @@ def _draw_panel(figure: go.Figure, panel: Panel, place: dict[str, int], named: s
         figure.update_xaxes(rangemode="tozero", **place)
     if panel.x_names:
         places = list(range(len(panel.x_names)))
-        figure.update_xaxes(tickvals=places, ticktext=list(panel.x_names), **place)
+        ends = [-0.5, len(places) - 0.5]
+        figure.update_xaxes(tickvals=places, ticktext=list(panel.x_names), range=ends, **place)
 
 
 def _draw_mark(figure: go.Figure, mark: Mark, look: dict[str, Any], place: dict[str, int]) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b5b95", "#7f7f7f",
+    "#000000", "#a6761d",
 )  # fmt: skip
 """Colours of the series, in order; told apart by people who do not see red or green.
 
-Source: Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and two more.
+Source: Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and four more.
 """
 
 

@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from jax_ppo.app.pictures.picture import (
@@ -38,6 +40,12 @@ def write_png(picture: Picture, path: Path) -> None:
         picture: What to draw.
         path: Where; an older file is replaced.
     """
+    with written_whole(path) as unfinished:
+        draw(picture).savefig(unfinished, dpi=120, format="png")
+
+
+def draw(picture: Picture) -> Figure:
+    """A picture as a figure of matplotlib's."""
     width, height = PANEL_SIZE.get(picture.columns, SMALL_PANEL)
     size = (width * picture.columns, height * picture.rows)
     figure = Figure(figsize=size, layout="constrained")
@@ -49,8 +57,7 @@ def write_png(picture: Picture, path: Path) -> None:
         axes.set_axis_off()
     _draw_legends(figure)
     figure.suptitle(picture.title)
-    with written_whole(path) as unfinished:
-        figure.savefig(unfinished, dpi=120, format="png")
+    return figure
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -71,6 +78,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             rotation=30 if turned else 0,
             ha="right" if turned else "center",
         )
+        axes.set_xlim(-0.5, len(panel.x_names) - 0.5)
     elif not panel.log_x and axes.get_xlim()[1] >= 10_000:
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
     if panel.log_x:
@@ -88,17 +96,27 @@ def _draw_legends(figure: Figure) -> None:
     if len(everything) > MANY_NAMES:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height + LEGEND_ROW * -(-len(everything) // 2))
-        figure.legend(
-            everything.values(),
-            everything.keys(),
-            loc="outside lower center",
-            ncols=2,
-            fontsize="small",
+        _make_plain(
+            figure.legend(
+                everything.values(),
+                everything.keys(),
+                loc="outside lower center",
+                ncols=2,
+                fontsize="small",
+            )
         )
         return
     for axes, legend in zip(figure.axes, legends, strict=True):
         if legend:
-            axes.legend(legend.values(), legend.keys(), loc="best", fontsize="small")
+            _make_plain(axes.legend(legend.values(), legend.keys(), loc="best", fontsize="small"))
+
+
+def _make_plain(legend: Legend) -> None:
+    """Let points that are faint in the panel be seen in its legend."""
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_alpha(1.0)
+            handle.set_sizes([30.0])
 
 
 def _legend_of(axes: Axes) -> dict[str, Artist]:

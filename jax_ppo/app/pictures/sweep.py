@@ -33,7 +33,8 @@ def ranking_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
         np.array([summary.ci_high for summary in summaries]),
     )
     names = tuple(f"{i}: {_short(sweep, e.trial)}" for i, e in enumerate(best, 1))
-    panel = Panel("trials, best first", "", SCORE_LABEL, (points,), x_names=names)
+    left_out = f", {len(best)} of {len(ranked)}" if len(best) < len(ranked) else ""
+    panel = Panel(f"trials, best first{left_out}", "", SCORE_LABEL, (points,), x_names=names)
     return Picture(title_of(sweep, "ranking"), (panel,))
 
 
@@ -49,12 +50,14 @@ def curves_picture(
 ) -> Picture:
     """The learning curves of the best trials."""
     shown = [entry.trial for entry in ranked[: len(COLOURS)]]
+    left_out = f" of the best {len(shown)} of {len(ranked)}" if len(shown) < len(ranked) else ""
     curves = {
         sweep.name_of(trial): curve_of(histories[trial], NUM_BINS)
         for trial in sorted(shown)
         if trial in histories
     }
-    return compared_curves(title_of(sweep, "learning curves"), curves, against_time=False)
+    title = title_of(sweep, f"learning curves{left_out}")
+    return compared_curves(title, curves, against_time=False)
 
 
 def metrics_picture(
@@ -81,7 +84,8 @@ def metrics_picture(
         for gauge in GAUGES
         if gauge.metric in metrics
     )
-    return Picture(title_of(sweep, "diagnostics"), panels, columns=min(len(panels), 3))
+    view = "diagnostics" + (", median over seeds" if sweep.settings.num_seeds > 1 else "")
+    return Picture(title_of(sweep, view), panels, columns=min(len(panels), 3))
 
 
 def _metric_line(label: str, history: History, name: str, colour: int) -> Line:
@@ -102,7 +106,7 @@ def title_of(sweep: Sweep, view: str = "") -> str:
     seeds = sweep.settings.num_seeds
     what = sweep.title or f"Sweep of {', '.join(sweep.fields)}"
     if view:
-        what = f"{what}{'' if what.endswith('?') else ':'} {view}"
+        what = f"{what} {view.capitalize()}" if what.endswith("?") else f"{what}: {view}"
     agents = f"{seeds} seeds each" if seeds > 1 else "one seed each"
     return f"{what}\n{sweep.base.env_id}, {agents}, {steps:,} steps"
 

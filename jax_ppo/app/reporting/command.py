@@ -170,9 +170,8 @@ def _comparison_title(runs: dict[str, Run]) -> str:
     """The environments and the seeds that are compared."""
     envs = sorted({run.config.env_id for run in runs.values()})
     seeds = sorted({run.settings.num_seeds for run in runs.values()})
-    counts = " or ".join(map(str, seeds))
-    agents = "seed" if seeds == [1] else "seeds"
-    return f"PPO on {', '.join(envs)}: IQM over {counts} {agents} each, 95% interval"
+    agents = "one seed each" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds each"
+    return f"PPO on {', '.join(envs)}, {agents}"
 
 
 def _curves(histories: dict[str, History]) -> dict[str, Curve]:
