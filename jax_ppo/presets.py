@@ -63,7 +63,7 @@ PRESETS: dict[str, PPOConfig] = {
         env_id="Breakout-MinAtar", learning_rate=2e-3, ent_coef=0.05
     ),
     "Freeway-MinAtar": MINATAR.replace(env_id="Freeway-MinAtar", learning_rate=1e-3),
-    "Seaquest-MinAtar": MINATAR.replace(env_id="Seaquest-MinAtar", learning_rate=5e-3),
+    "Seaquest-MinAtar": MINATAR.replace(env_id="Seaquest-MinAtar", ent_coef=0.05),
     "SpaceInvaders-MinAtar": MINATAR.replace(env_id="SpaceInvaders-MinAtar"),
     "Catch-bsuite": PPOConfig(env_id="Catch-bsuite"),
     "DeepSea-bsuite": PPOConfig(

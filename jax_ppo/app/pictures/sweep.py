@@ -17,6 +17,8 @@ MAX_RANKED = 30
 """Trials in the picture of the ranking; the table has them all."""
 NUM_BINS = 40
 """Points of a learning curve."""
+MANY_TRIALS = 40
+"""More of them are drawn as small points."""
 MAX_VALUES = 8
 """So many different values get a place each on the axis; more are drawn as numbers."""
 
@@ -136,7 +138,7 @@ def _marginal(sweep: Sweep, ranked: Sequence[Ranked], name: str) -> Panel:
     places = np.array([texts.index(show_value(value)) for value in values], float)
     means = np.array([scores[places == place].mean() for place in range(len(texts))])
     marks = (
-        Points("one trial", places, scores, faint=True),
+        Points("one trial", places, scores, faint=len(places) > MANY_TRIALS),
         Points("mean of the trials", np.arange(len(texts), dtype=float), means, colour=1),
     )
     return Panel(name, name, SCORE_LABEL, marks, x_names=tuple(texts))
