@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 Tree = TypeVar("Tree")
@@ -30,38 +29,45 @@ def own_share(array: jax.Array, axis_name: str | None, axis: int = 0) -> jax.Arr
     return jax.lax.dynamic_slice_in_dim(array, start, length, axis)
 
 
-def gather_shares(tree: Tree, axis_name: str | None, axis: int) -> Tree:
-    """The whole of which every device has a part, in the order of the devices.
+def gather_shares(tree: Tree, axis_name: str | None) -> Tree:
+    """The shares of all devices, one after another in the order of the devices.
+
+    On a CPU this is the quickest way. Four devices with 13 MB each, AMD EPYC (Zen 5), jax 0.10.2:
+    2.4 ms; put together along the second axis, 8.6 ms.
 
     Args:
-        tree: Arrays.
+        tree: Arrays of this device [share, ...].
         axis_name: Axis of the mesh, or None.
-        axis: Axis of the arrays along which the parts are put together.
+
+    Returns:
+        Arrays of all devices [num_devices * share, ...]; see `place_in_shares`.
     """
     if axis_name is None:
         return tree
-    gather = partial(_gather, axis_name=axis_name, axis=axis)
-    gather_on_cpu = partial(_gather_on_cpu, axis_name=axis_name, axis=axis)
-    return jax.tree.map(
-        lambda x: jax.lax.platform_dependent(x, cpu=gather_on_cpu, default=gather), tree
-    )
+    gather = partial(jax.lax.all_gather, axis_name=axis_name, tiled=True)
+    return jax.tree.map(gather, tree)
 
 
-def _gather(x: jax.Array, axis_name: str, axis: int) -> jax.Array:
-    """One array of `gather_shares`."""
-    return jax.lax.all_gather(x, axis_name, axis=axis, tiled=True)
+def place_in_shares(
+    samples: jax.Array, num_steps: int, num_envs: int, axis_name: str | None
+) -> jax.Array:
+    """Where samples of a rollout are found in its gathered shares.
 
+    Args:
+        samples: Numbers of samples, step * num_envs + env.
+        num_steps: Steps of the rollout.
+        num_envs: Environments of all devices.
+        axis_name: Axis of the mesh that the environments are spread over, or None.
 
-def _gather_on_cpu(x: jax.Array, axis_name: str, axis: int) -> jax.Array:
-    """The same, by sending every device a copy.
-
-    Between the cores of a CPU, XLA adds arrays that are zero but for one part. Four devices with
-    3.3 MB each, AMD EPYC (Zen 5), jax 0.10.2: 24 ms, and 2.2 ms in this way.
+    Returns:
+        Rows of what `gather_shares` gives, where each device flattened [num_steps, its num_envs].
     """
-    num_devices = jax.lax.axis_size(axis_name)
-    copies = jnp.broadcast_to(x[None], (num_devices, *x.shape))
-    parts = jax.lax.all_to_all(copies, axis_name, 0, 0)
-    return jnp.concatenate(list(parts), axis=axis)
+    if axis_name is None:
+        return samples
+    share = num_envs // jax.lax.axis_size(axis_name)
+    step, env = samples // num_envs, samples % num_envs
+    device, env = env // share, env % share
+    return (device * num_steps + step) * share + env
 
 
 def sum_over_devices(tree: Tree, axis_name: str | None) -> Tree:

@@ -41,8 +41,16 @@ environment that gymnax builds offline. Rollouts of 64 steps by 16 agents on one
 | Breakout-MinAtar, 64           |  11492 |    15748 |
 """
 
-MIN_MINIBATCH_PER_CORE, MIN_MINIBATCH_PER_ACCELERATOR = 512, 8192
-"""Samples of a minibatch per device from which it pays to spread one agent's environments."""
+MIN_MINIBATCH_PER_CORE, MIN_MINIBATCH_PER_ACCELERATOR = 256, 8192
+"""Samples of a minibatch per device from which it pays to spread one agent's environments.
+
+Minibatches of 1,024 samples on cores of an AMD EPYC (Zen 5), jax 0.10.2, medians of four or more
+runs in turn, in thousands of steps per second:
+
+| devices                      |   1 |   2 |   4 |
+| CartPole-v1, 64 x 128        | 500 | 680 | 703 |
+| Breakout-MinAtar, 64 x 128   | 115 | 219 | 233 |
+"""
 
 
 @dataclass(frozen=True)

@@ -422,9 +422,9 @@ def make_batch(
         axis_name: Mesh axis that the environments are spread over, inside `jax.shard_map`.
 
     Returns:
-        The samples of all devices [num_steps * num_envs, ...], time the slower index.
+        The samples [num_steps * num_envs, ...], time the slower index; where devices share the
+        environments, those of the first device come first.
     """
-    num_steps = transitions.reward.shape[0]
     samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), transitions)
     distribution, values = network.apply(params, samples.obs)
     _, next_values = network.apply(params, samples.next_obs)
@@ -446,9 +446,7 @@ def make_batch(
         advantages=advantages.reshape(-1),
         returns=returns.reshape(-1),
     )
-    by_step = jax.tree.map(lambda leaf: leaf.reshape(num_steps, -1, *leaf.shape[1:]), batch)
-    whole = gather_shares(by_step, axis_name, axis=1)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
+    return gather_shares(batch, axis_name)
 
 
 def _at_update(config: PPOConfig, name: str, update: jax.Array) -> jax.Array | float:

@@ -10,7 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jax_ppo.advantages import normalize_advantages
-from jax_ppo.collectives import mean_over_devices, own_share
+from jax_ppo.collectives import mean_over_devices, own_share, place_in_shares
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.losses import ppo_loss
 from jax_ppo.networks import Network
@@ -141,7 +141,7 @@ def update_policy(
     Args:
         params: Network parameters.
         opt_state: State of `make_optimizer`.
-        batch: The samples [batch_size, ...].
+        batch: The samples [batch_size, ...], as `make_batch` arranges them.
         permutations: An order of the samples per epoch [update_epochs, batch_size], int32.
         config: Everything that stays constant.
         network: The actor-critic.
@@ -155,7 +155,8 @@ def update_policy(
         likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
         included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
     """
-    indices = permutations.reshape(-1, config.minibatch_size)
+    places = place_in_shares(permutations, config.num_steps, config.num_envs, axis_name)
+    indices = places.reshape(-1, config.minibatch_size)
     advantages = arrange_advantages(batch.advantages, indices, config.advantage_normalization)
 
     def step(learner: Learner, minibatch: tuple[jax.Array, ...]) -> tuple[Learner, Metrics]:

@@ -81,7 +81,7 @@ def test_two_processes_train_the_agent_that_one_trains(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_too_large(tmp_path: Path) -> None:
-    words = [*TRAIN, "--num-minibatches", "2", "--devices", "1", "--out", str(tmp_path / "r")]
+    words = [*TRAIN, "--num-minibatches", "4", "--devices", "1", "--out", str(tmp_path / "r")]
     for process in start_cluster(words, 2):
         output = finish(process, status=2)
         assert "can use 1 of 2 devices, and so only 1 of 2 processes" in output

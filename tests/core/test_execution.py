@@ -152,6 +152,8 @@ print(train(jax.random.split(jax.random.key(0), 2), config)[0].update)
         (WIDE, 1, 4, "cpu", Execution("map", 1, 4)),
         (WIDE, 2, 4, "cpu", Execution("map", 2, 2)),
         (WIDE, 1, 3, "cpu", Execution("map", 1, 2)),
+        (WIDE.replace(num_envs=64), 1, 4, "cpu", Execution("map", 1, 4)),
+        (WIDE.replace(num_envs=64, num_minibatches=16), 1, 4, "cpu", Execution("map", 1, 2)),
         (NARROW.replace(normalize_observations=True), 64, 4, "cpu", Execution("map", 4, 1, 1)),
         (NARROW.replace(num_envs=24), 8, 4, "cpu", Execution("map", 4, 1, 2)),
         (NARROW, 2048, 1, "gpu", Execution("vmap", 1, 1)),
