@@ -20,8 +20,10 @@ from jax_ppo.app.pictures.picture import (
 
 PANEL_HEIGHT = 380
 """Pixels."""
-TITLE_HEIGHT = 110
-"""Pixels above and below all panels."""
+LINE_HEIGHT = 24
+"""Pixels of a line of the title."""
+BELOW = 60
+"""Pixels below all panels, for the labels of the last ones."""
 
 
 def make_figure(picture: Picture) -> go.Figure:
@@ -37,11 +39,22 @@ def make_figure(picture: Picture) -> go.Figure:
     for index, panel in enumerate(picture.panels):
         row, column = divmod(index, picture.columns)
         _draw_panel(figure, panel, {"row": row + 1, "col": column + 1}, named)
+    lines = picture.title.split("\n")
+    # The title's lines, and one for the titles of the uppermost panels.
+    above = LINE_HEIGHT * (len(lines) + 2)
     figure.update_layout(
-        title={"text": picture.title.replace("\n", "<br>"), "x": 0.5},
-        height=PANEL_HEIGHT * picture.rows + TITLE_HEIGHT,
+        title={
+            "text": "<br>".join(lines),
+            "x": 0.5,
+            "y": 1.0,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": LINE_HEIGHT // 2},
+        },
+        height=PANEL_HEIGHT * picture.rows + above,
         template="plotly_white",
-        margin={"t": 90, "b": 60},
+        margin={"t": above, "b": BELOW},
+        legend={"itemsizing": "constant"},
         hovermode="closest",
     )
     return figure
