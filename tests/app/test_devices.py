@@ -18,7 +18,7 @@ TRAIN = [
     *("--update-epochs", "2", "--hidden-sizes", "8", "--total-steps", "3072"),
     *("--normalize-observations", "--normalize-rewards", "--eval-episodes", "2"),
 ]
-"""Three updates; minibatches of 1024, which are worth two devices."""
+"""Three updates; minibatches of 1024, which are worth four devices."""
 
 
 def start(words: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -15,16 +15,15 @@ from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
 from jax_ppo.app.experimenting.anatomy import judge_anatomy
 from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
-from jax_ppo.app.experimenting.command import OTHERS
+from jax_ppo.app.experimenting.command import OTHERS, ExperimentOptions, make_sweep
 from jax_ppo.app.experimenting.trust_region import compare_steps
 from jax_ppo.app.history import History
 from jax_ppo.app.pictures.picture import Panel, Picture
 from jax_ppo.app.pictures.png import draw
 from jax_ppo.app.pictures.sweep import curves_picture, metrics_picture, ranking_picture
-from jax_ppo.app.runs import RunSettings
 from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
 from jax_ppo.app.sweeping.search import apply_trial, components_of
-from jax_ppo.app.sweeping.sweeps import Outcome, Sweep, open_sweep, parts_of, rank
+from jax_ppo.app.sweeping.sweeps import Outcome, open_sweep, parts_of, rank
 from jax_ppo.train import train
 
 
@@ -57,19 +56,9 @@ def made_up(experiment: Experiment) -> Results:
 def test_pictures_name_every_trial_and_cut_no_text_off(name: str) -> None:
     experiment = EXPERIMENTS[name]
     results = made_up(experiment)
-    sweep = Sweep(
-        path=Path("unused"),
-        base=experiment.base,
-        trials=tuple(experiment.trials.values()),
-        settings=RunSettings(num_seeds=8),
-        eval_episodes=1,
-        batch_size=len(experiment.trials),
-        num_trials=len(experiment.trials),
-        names=tuple(experiment.trials),
-        title=experiment.question,
-    )
+    sweep = make_sweep(experiment, ExperimentOptions(), Path("unused"))
     ranked = list(results.ranked.values())
-    histories = dict(enumerate(results.histories[name] for name in experiment.trials))
+    histories = dict(enumerate(results.histories[trial] for trial in experiment.trials))
     curves = draw(curves_picture(sweep, ranked, histories))
     legends = [*curves.legends, *(axes.get_legend() for axes in curves.axes)]
     named = {text.get_text() for legend in legends if legend for text in legend.get_texts()}

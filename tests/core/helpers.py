@@ -1,5 +1,7 @@
 """What several chapters' tests share."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,3 +68,12 @@ def largest_difference(a: Any, b: Any) -> float:
     """Largest absolute difference over all leaves of two trees."""
     pairs = zip(leaves(a), leaves(b), strict=True)
     return max(float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)))) for x, y in pairs)
+
+
+def printed_by(*arguments: str, timeout: float) -> str:
+    """What another process of Python prints; it must end well, within `timeout` seconds."""
+    process = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout

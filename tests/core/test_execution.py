@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from functools import partial
 from typing import Any
 
@@ -22,22 +20,18 @@ from jax_ppo import (
     train_agents,
     train_step,
 )
+from tests.core.helpers import printed_by
 
 WIDE = PPOConfig(num_envs=512, num_steps=128, num_minibatches=8, total_steps=10**6)
 NARROW = PPOConfig(num_envs=4, num_steps=128, num_minibatches=4)
 
 
-def printed_by(*arguments: str) -> str:
-    """What another process of Python prints; it must end well."""
-    process = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
-
 @pytest.fixture(scope="module")
 def trained() -> dict[str, dict[str, np.ndarray]]:
     """What `tests.core.spread` prints."""
-    results: dict[str, dict[str, Any]] = json.loads(printed_by("-m", "tests.core.spread"))
+    results: dict[str, dict[str, Any]] = json.loads(
+        printed_by("-m", "tests.core.spread", timeout=600)
+    )
     return {
         kind: {name: np.array(vector) for name, vector in by_name.items()}
         for kind, by_name in results.items()
@@ -140,7 +134,7 @@ config = PPOConfig("FrozenLake-misc", total_steps=512)
 train = jax.jit(partial(train_agents, execution=Execution("map", 2)))
 print(train(jax.random.split(jax.random.key(0), 2), config)[0].update)
 """
-    assert printed_by("-c", script).strip() == "[1 1]"
+    assert printed_by("-c", script, timeout=300).strip() == "[1 1]"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """Orthogonal kernels: flax's own numbers, and no waiting of threads for one another."""
 
 import os
-import subprocess
-import sys
 
 import flax.linen as nn
 import jax
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 
 from jax_ppo.orthogonal import orthogonal_kernel
+from tests.core.helpers import printed_by
 
 SHAPES = [(4, 64), (64, 64), (64, 2), (3, 3, 4, 16), (1, 1)]
 
@@ -50,6 +49,4 @@ def test_batches_of_batches() -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_several_agents_on_two_cores() -> None:
     """XLA's batched QR decomposition never ends here."""
-    command = [sys.executable, "-c", SEVERAL_AGENTS]
-    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    assert process.stdout.strip() == "(16,)"
+    assert printed_by("-c", SEVERAL_AGENTS, timeout=120).strip() == "(16,)"

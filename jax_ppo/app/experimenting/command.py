@@ -83,7 +83,7 @@ def experiment_command(words: list[str], console: Console) -> None:
         run(_shortened(CARTPOLE, options), settings, path, console)
         return
     experiment = EXPERIMENTS[options.name]
-    sweep = open_sweep(path) if is_sweep(path) else _make_sweep(experiment, options, path)
+    sweep = open_sweep(path) if is_sweep(path) else make_sweep(experiment, options, path)
     say(console, f"{experiment.question} (folder: {sweep.path})")
     run_experiment(experiment, sweep, console)
 
@@ -138,8 +138,14 @@ def _write_page(
     page.write_page(sweep.path / "index.html", experiment.question, parts)
 
 
-def _make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) -> Sweep:
-    """The trials of an experiment as a sweep that does not exist yet."""
+def make_sweep(experiment: Experiment, options: ExperimentOptions, path: Path) -> Sweep:
+    """The trials of an experiment as a sweep that does not exist yet.
+
+    Args:
+        experiment: What is asked.
+        options: Give the seeds, the steps and the evaluation.
+        path: Where its folder will be.
+    """
     base = _shortened(experiment.base, options)
     num_seeds = experiment.num_seeds if options.num_seeds is None else options.num_seeds
     return Sweep(

@@ -40,7 +40,7 @@ def make_figure(picture: Picture) -> go.Figure:
         row, column = divmod(index, picture.columns)
         _draw_panel(figure, panel, {"row": row + 1, "col": column + 1}, named)
     lines = picture.title.split("\n")
-    # The title's lines, and one for the titles of the uppermost panels.
+    # The title's lines, the space around them, and the titles of the uppermost panels.
     above = LINE_HEIGHT * (len(lines) + 2)
     figure.update_layout(
         title={

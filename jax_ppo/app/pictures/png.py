@@ -29,6 +29,8 @@ PANEL_SIZE = {1: (8.0, 4.5), 2: (6.0, 3.6)}
 SMALL_PANEL = (4.6, 3.0)
 LEGEND_ROW = 0.25
 """Height of a row of a legend that stands below the panels, in inches."""
+POINT_SIZE = 30.0
+"""Area of a point that is not faint, in square points."""
 MANY_NAMES = 4
 """So many names fit under an axis or into a panel; more are turned, or stand below."""
 
@@ -116,7 +118,7 @@ def _make_plain(legend: Legend) -> None:
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_alpha(1.0)
-            handle.set_sizes([30.0])
+            handle.set_sizes([POINT_SIZE])
 
 
 def _legend_of(axes: Axes) -> dict[str, Artist]:
@@ -147,7 +149,7 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
             if mark.low is not None and mark.high is not None:
                 axes.fill_between(mark.x, mark.low, mark.high, color=colour, alpha=0.2, lw=0)
         case Points():
-            size, alpha = (6.0, 0.35) if mark.faint else (30.0, 1.0)
+            size, alpha = (6.0, 0.35) if mark.faint else (POINT_SIZE, 1.0)
             colour = colour_of(mark)
             axes.scatter(mark.x, mark.y, s=size, alpha=alpha, lw=0, color=colour, label=label)
             if mark.low is not None and mark.high is not None:
