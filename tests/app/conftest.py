@@ -1,5 +1,7 @@
 """A run that trains in a blink and has everything that a checkpoint must hold."""
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,8 +62,16 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that went to its end without interruption; not to be changed."""
+def original_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that went to its end without interruption; only `finished_run` reads it."""
     run = create_run(tmp_path_factory.mktemp("runs") / "finished", CONFIG, SETTINGS)
     train_run(run, QuietDisplay(run))
     return run
+
+
+@pytest.fixture
+def finished_run(original_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that went to its end without interruption: a copy, which the test may change."""
+    path = tmp_path_factory.mktemp("copy") / "finished"
+    shutil.copytree(original_run.path, path)
+    return dataclasses.replace(original_run, path=path)

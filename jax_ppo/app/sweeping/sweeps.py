@@ -205,6 +205,8 @@ def run_sweep(sweep: Sweep, console: Console) -> None:
         if not (part.path / "evaluation.json").is_file():
             name = f"{sweep.base.env_id}, part {number} of {len(parts)}"
             _train_part(sweep, part, name, console)
+            # A process has room for the programs of some thirty parts, and JAX keeps them all.
+            jax.clear_caches()
 
 
 def parts_of(sweep: Sweep) -> list[Part]:
