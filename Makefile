@@ -1,4 +1,4 @@
-# Everything runs in .venv, which is made on first use and made anew when the packaging changes.
+# Everything runs in .venv, which is created on first use and again when the packaging changes.
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +22,7 @@ test: check ## check the style, then run every test that takes seconds
 test-slow: $(INSTALLED_DEV) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow
 
-parity: $(INSTALLED_DEV) ## prove jax_ppo and torch_ref equal, and write the report
+parity: $(INSTALLED_DEV) ## compare jax_ppo with torch_ref, and write the report
 	$(BIN)/python -m parity_tests --out parity_tests/results
 
 bench: $(INSTALLED_DEV) ## measure jax_ppo beside other implementations
@@ -47,7 +47,7 @@ clean: ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; say which with make PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; choose it with make PYTHON=...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(PIP_INSTALL) .

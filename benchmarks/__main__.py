@@ -1,4 +1,4 @@
-"""Measure implementations side by side: `python -m benchmarks COMMAND`."""
+"""Measure implementations of PPO: `python -m benchmarks COMMAND`."""
 
 import dataclasses
 import os
@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from benchmarks.compare import (
     Comparison,
-    Hellos,
+    Descriptions,
     compare,
     measure_memory,
     measure_starts,
@@ -37,42 +38,23 @@ from benchmarks.regression import compare_commits
 from benchmarks.report import SECTIONS, write_report
 from benchmarks.results import default_folder, save
 from benchmarks.work import NARROW, find_work
-from jax_ppo.app.commands import Command, run_program, say
-from jax_ppo.app.devices import keep_compiled_programs, set_up_devices
+from jax_ppo.app.command_line import Command, run_program, say
 from jax_ppo.app.errors import AppError
-from jax_ppo.app.options import parse_options
 from jax_ppo.app.runs import RunSettings
+from jax_ppo.app.runtime import set_up
 
-USAGE = """\
-usage: python -m benchmarks COMMAND ...
-
-Measures jax_ppo beside other implementations, in turn, each in a process of its own.
-
-  install PEER ...                 make an environment with an implementation
-  throughput [WORK ...]            steps per second of whole trainings
-  scaling                          the same by number of environments and of agents
-  compile                          what comes before the first step
-  memory                           peak memory of long trainings
-  threshold                        time until CartPole is solved
-  phases [WORK ...]                where the time of an update of jax_ppo goes
-  ceiling [WORK ...]               what the machine could do at most
-  regression OLD NEW [WORK ...]    one commit's speed beside another's; 1 if it is slower
-  report                           a page of all results
-  presets [ENV_ID ...]             what the presets reach, on several seeds
-
-`python -m benchmarks COMMAND --help` lists a command's options.
-"""
+DESCRIPTION = "Measure jax_ppo and other implementations of PPO, each in a process of its own."
 
 Names = Annotated[Positional[tuple[str, ...]], arg(metavar="WORK ...")]
-"""Works by name, as words after the command."""
+"""Works by name, as positional arguments."""
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """What every measurement needs to know."""
+    """Options of every measurement."""
 
     rounds: int = 5
-    """How often to measure; each round has a seed of its own."""
+    """Number of measurements; each round has a seed of its own."""
     out: Path | None = None
     """Folder to write into. None: benchmarks/results/DEVICE."""
     limit: float = 3600.0
@@ -86,16 +68,16 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Others:
-    """Whom to measure jax_ppo beside."""
+    """The implementations to compare jax_ppo with."""
 
     peers: tuple[str, ...] = ("purejaxrl", "rejax")
     """Implementations; further ones are torch_ref, cleanrl, stable_baselines3 and sbx."""
     folder: Path = Path(".peers")
-    """Where `install` put their environments."""
+    """Folder of the environments that `install` made."""
     pythons: tuple[str, ...] = ()
     """Interpreters to use instead, as NAME=PATH."""
     checkouts: tuple[str, ...] = ()
-    """Where the sources of those that are no packages lie, as NAME=PATH."""
+    """Folders of sources, for implementations that are not packages, as NAME=PATH."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +87,9 @@ class InstallOptions:
     peers: Annotated[Positional[tuple[str, ...]], arg(metavar="PEER ...")]
     """Implementations."""
     folder: Path = Path(".peers")
-    """Where to make them."""
+    """Folder to make them in."""
     cuda: bool = False
-    """Whether JAX is to come with what it needs for NVIDIA's GPUs."""
+    """Whether to install JAX with CUDA."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +97,9 @@ class ThroughputOptions:
     """Measure the steps per second of whole trainings."""
 
     works: Names = ("narrow", "wide", "agents64", "breakout")
-    """What to train."""
+    """The trainings."""
     num_updates: int | None = None
-    """Updates per training. None: as many as the work has."""
+    """Updates per training. None: those of the work."""
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
     others: Annotated[Others, arg(name="")] = field(default_factory=Others)
 
@@ -128,17 +110,17 @@ class ScalingOptions:
 
     num_envs: tuple[int, ...] = (4, 16, 64, 256, 512, 1024, 4096)
     """Environments of the one agent."""
-    num_seeds: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    num_agents: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     """Agents, of 4 environments each."""
     env_steps: int = 200_000
-    """About how long each training is to be, over all agents."""
+    """Approximate environment steps of each training, over all agents."""
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
     others: Annotated[Others, arg(name="")] = field(default_factory=Others)
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """Measure what comes before the first step."""
+    """Measure the time before the first step."""
 
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
     others: Annotated[Others, arg(name="")] = field(default_factory=Others)
@@ -149,7 +131,7 @@ class MemoryOptions:
     """Measure the peak memory of long trainings."""
 
     env_steps: int = 10_000_000
-    """How long to train; jax_ppo also trains a tenth as long."""
+    """Environment steps of a training; jax_ppo is also measured with a tenth of them."""
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
     others: Annotated[Others, arg(name="")] = field(default_factory=Others)
 
@@ -161,7 +143,7 @@ class ThresholdOptions:
     threshold: float = 475.0
     """Mean return."""
     num_updates: int | None = None
-    """Updates per training. None: as many as the work has."""
+    """Updates per training. None: those of the work."""
     measuring: Annotated[Measuring, arg(name="")] = field(
         default_factory=partial(Measuring, rounds=8)
     )
@@ -169,28 +151,33 @@ class ThresholdOptions:
 
 
 @dataclass(frozen=True)
-class PiecesOptions:
-    """Measure pieces of an update of jax_ppo."""
+class PhasesOptions:
+    """Measure the time of each phase of an update of jax_ppo."""
 
     works: Names = ("narrow", "wide", "breakout")
-    """What would be trained, by one agent."""
+    """The trainings, of one agent each."""
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
 
 
 @dataclass(frozen=True)
+class CeilingOptions(PhasesOptions):
+    """Measure the parts of an update beside the limits of the machine."""
+
+
+@dataclass(frozen=True)
 class RegressionOptions:
-    """Measure one commit's speed beside another's; the exit status is 1 if it is slower."""
+    """Compare the speed of two commits; the exit status is 1 if the second is slower."""
 
     old: Annotated[Positional[str], arg(metavar="OLD")]
     """Commit to compare with."""
     new: Annotated[Positional[str], arg(metavar="NEW")]
     """Commit that should not be slower."""
     works: Names = ("narrow", "wide")
-    """What to train."""
+    """The trainings."""
     least: float = 0.9
-    """Median of NEW's speed by OLD's below which it counts as slower."""
+    """NEW counts as slower if the median of its speed divided by OLD's is below this."""
     num_updates: int | None = None
-    """Updates per training. None: as many as the work has."""
+    """Updates per training. None: those of the work."""
     measuring: Annotated[Measuring, arg(name="")] = field(default_factory=Measuring)
 
 
@@ -204,187 +191,180 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class PresetsOptions:
-    """Train the presets on several seeds, and write a page of what they reach."""
+    """Train the presets on several seeds, and write a page of their returns."""
 
     env_ids: Annotated[Positional[tuple[str, ...]], arg(metavar="ENV_ID ...")] = ()
-    """Environments to measure anew. None: every one that has a preset."""
-    num_seeds: int = 8
+    """Environments to measure. None: all that have a preset."""
+    num_agents: int = 8
     """Agents per preset, with seeds 0, 1, ..."""
     out: Path = FOLDER
-    """Folder of results.json, which keeps what it says of other environments."""
+    """Folder of results.json; its results of other environments are kept."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; see `run_program`."""
-    return run_program(USAGE, COMMANDS, arguments)
+    return run_program("python -m benchmarks", DESCRIPTION, COMMANDS, arguments)
 
 
-def install_command(words: list[str], console: Console) -> None:
-    """Make environments."""
-    options = parse_options(InstallOptions, "python -m benchmarks install", words)
+def install_command(options: InstallOptions, console: Console) -> None:
+    """Make virtual environments."""
     for peer in [find_peer(name) for name in options.peers]:
         say(console, f"installed {peer.name} in {install(peer, options.folder, options.cuda)}")
 
 
-def throughput_command(words: list[str], console: Console) -> None:
-    """Whole trainings."""
-    options = parse_options(ThroughputOptions, "python -m benchmarks throughput", words)
+def throughput_command(options: ThroughputOptions, console: Console) -> None:
+    """Measure whole trainings."""
     works = [find_work(name, options.num_updates) for name in options.works]
-    ours, *peers = everyone(options.others)
-    hellos: Hellos = {}
+    ours, *peers = implementations_of(options.others)
+    descriptions: Descriptions = {}
     comparisons = []
     for work in works:
         able = [peer for peer in peers if peer.implementation.can_do(work)]
-        found, said = compare(work, ours, able, options.measuring.rounds, options.measuring.limit)
+        found, described = compare(
+            work, ours, able, options.measuring.rounds, options.measuring.limit
+        )
         comparisons.append(found)
-        hellos |= said
-    finish("throughput", options.measuring, hellos, {"works": comparisons}, console)
+        descriptions |= described
+    finish("throughput", options.measuring, descriptions, {"works": comparisons}, console)
 
 
-def scaling_command(words: list[str], console: Console) -> None:
-    """Two curves."""
-    options = parse_options(ScalingOptions, "python -m benchmarks scaling", words)
-    ours, *peers = everyone(options.others, "scaling")
-    hellos: Hellos = {}
+def scaling_command(options: ScalingOptions, console: Console) -> None:
+    """Measure speed by number of environments and by number of agents."""
+    ours, *peers = implementations_of(options.others, "scaling")
+    descriptions: Descriptions = {}
     curves: dict[str, list[Comparison]] = {name: [] for name in AXES}
     for name, curve in curves.items():
         for value in getattr(options, name):
             work = dataclasses.replace(NARROW, **{name: value}).lasting(options.env_steps)
-            found, said = compare(
+            found, described = compare(
                 work, ours, peers, options.measuring.rounds, options.measuring.limit
             )
             curve.append(found)
-            hellos |= said
-    content = finish("scaling", options.measuring, hellos, curves, console)
+            descriptions |= described
+    content = finish("scaling", options.measuring, descriptions, curves, console)
     plot_scaling(content, folder_of(options.measuring) / "scaling.png")
 
 
-def compile_command(words: list[str], console: Console) -> None:
-    """Fresh processes."""
-    options = parse_options(CompileOptions, "python -m benchmarks compile", words)
+def compile_command(options: CompileOptions, console: Console) -> None:
+    """Measure the starts of processes."""
     work = dataclasses.replace(NARROW, num_updates=2)
-    starts, hellos = measure_starts(
+    starts, descriptions = measure_starts(
         work,
-        everyone(options.others, "compile"),
+        implementations_of(options.others, "compile"),
         options.measuring.rounds,
         options.measuring.limit,
     )
-    finish("compile", options.measuring, hellos, {"starts": starts}, console)
+    finish("compile", options.measuring, descriptions, {"starts": starts}, console)
 
 
-def memory_command(words: list[str], console: Console) -> None:
-    """Long trainings, once each."""
-    options = parse_options(MemoryOptions, "python -m benchmarks memory", words)
-    ours, *peers = everyone(options.others, "memory")
-    hellos: Hellos = {}
+def memory_command(options: MemoryOptions, console: Console) -> None:
+    """Measure the peak memory of long trainings, once each."""
+    ours, *peers = implementations_of(options.others, "memory")
+    descriptions: Descriptions = {}
     trainings = []
     long, short = (NARROW.lasting(steps) for steps in (options.env_steps, options.env_steps // 10))
     for installed, work in [(ours, short), (ours, long), *((peer, long) for peer in peers)]:
-        found, said = measure_memory(installed, work, options.measuring.limit)
+        found, described = measure_memory(installed, work, options.measuring.limit)
         trainings.append(found)
-        hellos |= said
+        descriptions |= described
     once = dataclasses.replace(options.measuring, rounds=1)
-    finish("memory", once, hellos, {"trainings": trainings}, console)
+    finish("memory", once, descriptions, {"trainings": trainings}, console)
 
 
-def threshold_command(words: list[str], console: Console) -> None:
-    """Trainings until something is learned."""
-    options = parse_options(ThresholdOptions, "python -m benchmarks threshold", words)
-    seeds, hellos = measure_threshold(
+def threshold_command(options: ThresholdOptions, console: Console) -> None:
+    """Measure the time until a return is reached."""
+    seeds, descriptions = measure_threshold(
         find_work("narrow", options.num_updates),
-        everyone(options.others, "threshold"),
+        implementations_of(options.others, "threshold"),
         options.threshold,
         options.measuring.rounds,
         options.measuring.limit,
     )
     found = {"threshold": options.threshold, "seeds": seeds}
-    finish("threshold", options.measuring, hellos, found, console)
+    finish("threshold", options.measuring, descriptions, found, console)
 
 
-def phases_command(words: list[str], console: Console) -> None:
-    """Pieces of an update."""
-    options = parse_options(PiecesOptions, "python -m benchmarks phases", words)
+def phases_command(options: PhasesOptions, console: Console) -> None:
+    """Measure the phases of an update."""
     use_one_thread()
     rounds = options.measuring.rounds
-    works = [find_work(name) for name in options.works]
-    found = [{"work": work, "phases": measure_phases(work, rounds)} for work in works]
+    found = []
+    for work in [find_work(name) for name in options.works]:
+        found.append({"work": work, "phases": measure_phases(work, rounds)})
+        jax.clear_caches()
     finish("phases", options.measuring, {}, {"works": found}, console)
 
 
 def use_one_thread() -> None:
-    """On a CPU, measure pieces on one core; NPROC asks for more.
+    """On a CPU, measure on one core unless NPROC is set.
 
-    How small pieces are handed from thread to thread would otherwise be measured with them.
+    With several threads, distributing small operations among them would be measured too.
     """
     os.environ.setdefault("NPROC", "1")
 
 
-def ceiling_command(words: list[str], console: Console) -> None:
-    """Pieces of the pieces."""
+def ceiling_command(options: CeilingOptions, console: Console) -> None:
+    """Measure the parts of an update beside their operations alone."""
     use_one_thread()
-    # This imports gymnax, which computes while it is imported: neither the number of threads nor,
-    # for `presets`, the devices could be chosen any more.
+    # This imports gymnax, which computes while it is imported; the number of threads and, for
+    # `presets`, of devices has to be set before.
     from benchmarks.ceiling import measure_ceiling
 
-    options = parse_options(PiecesOptions, "python -m benchmarks ceiling", words)
     found = []
     for work in [find_work(name) for name in options.works]:
         parts, rates = measure_ceiling(work, options.measuring.rounds)
         found.append({"work": work, "parts": parts, "rates": rates})
+        jax.clear_caches()
     finish("ceiling", options.measuring, {}, {"works": found}, console)
 
 
-def regression_command(words: list[str], console: Console) -> None:
-    """Two commits; ends the program with status 1 if the second is slower."""
-    options = parse_options(RegressionOptions, "python -m benchmarks regression", words)
+def regression_command(options: RegressionOptions, console: Console) -> None:
+    """Compare two commits; end the program with status 1 if the second is slower."""
     commits = (options.old, options.new)
     works = tuple(find_work(name, options.num_updates) for name in options.works)
     measuring = options.measuring
-    comparisons, hellos = compare_commits(commits, works, measuring.rounds, measuring.limit)
+    comparisons, descriptions = compare_commits(commits, works, measuring.rounds, measuring.limit)
     found = {"commits": [side.name for side in comparisons[0].sides], "works": comparisons}
-    finish("regression", measuring, hellos, found, console)
+    finish("regression", measuring, descriptions, found, console)
     slower = [x.work.name for x in comparisons if x.least_ratio < options.least]
     if slower:
         say(console, f"{options.new} is slower than {options.old} at {', '.join(slower)}")
         raise SystemExit(1)
 
 
-def report_command(words: list[str], console: Console) -> None:
-    """The page."""
-    options = parse_options(ReportOptions, "python -m benchmarks report", words)
+def report_command(options: ReportOptions, console: Console) -> None:
+    """Write the page of all results."""
     say(console, f"written to {write_report(options.out or default_folder())}")
 
 
-def presets_command(words: list[str], console: Console) -> None:
-    """Every preset, one after the other; each is written down as soon as it is done."""
-    options = parse_options(PresetsOptions, "python -m benchmarks presets", words)
-    settings = RunSettings(num_seeds=options.num_seeds)
+def presets_command(options: PresetsOptions, console: Console) -> None:
+    """Measure presets one after another; each result is written as soon as it is complete."""
+    settings = RunSettings(num_agents=options.num_agents)
     env_ids = choose(options.env_ids)
-    keep_compiled_programs()
-    set_up_devices(PRESETS[env_ids[0]], settings)
+    set_up(PRESETS[env_ids[0]], settings)
     for env_id in env_ids:
-        result = measure_preset(env_id, settings.num_seeds)
+        result = measure_preset(env_id, settings.num_agents)
         keep_result(options.out, env_id, result)
         header, row = main_table({env_id: result}, read_published())
         say(console, ", ".join(f"{name} {cell}" for name, cell in zip(header, row, strict=True)))
     say(console, f"written to {write_page(options.out)}")
 
 
-def everyone(others: Others, command: str = "") -> list[Installed]:
-    """Ours, then the peers.
+def implementations_of(others: Others, command: str = "") -> list[Installed]:
+    """jax_ppo, then the others.
 
     Args:
-        others: Which peers.
-        command: Name of a command that can do only with implementations that JAX compiles.
+        others: The others.
+        command: Name of a command that needs implementations compiled by JAX; empty: any kind.
 
     Raises:
-        AppError: One is unknown, not there, or not of that kind.
+        AppError: One is unknown, not installed, or not compiled as a whole.
     """
     wanted = [OURS, *map(find_peer, others.peers)]
     for implementation in wanted:
         if command and not implementation.jitted:
             raise AppError(
-                f"{implementation.name} is not compiled as a whole, so that {command} cannot "
+                f"{implementation.name} is not compiled as a whole, so {command} cannot "
                 "measure it; throughput can"
             )
     pythons = read_paths(others.pythons, "--pythons")
@@ -393,15 +373,19 @@ def everyone(others: Others, command: str = "") -> list[Installed]:
 
 
 def finish(
-    command: str, measuring: Measuring, hellos: Hellos, found: dict[str, Any], console: Console
+    command: str,
+    measuring: Measuring,
+    descriptions: Descriptions,
+    found: dict[str, Any],
+    console: Console,
 ) -> dict[str, Any]:
-    """Write what a command found, and show it.
+    """Write the results of a command to a file, and print them.
 
     Returns:
-        What was written.
+        The content of the file.
     """
     folder = folder_of(measuring)
-    content = save(folder, command, measuring.rounds, hellos, found)
+    content = save(folder, command, measuring.rounds, descriptions, found)
     for header, *rows in SECTIONS[command].tables(content):
         table = Table(*header)
         for row in rows:
@@ -412,22 +396,22 @@ def finish(
 
 
 def folder_of(measuring: Measuring) -> Path:
-    """Where results go."""
+    """Folder of the results."""
     return measuring.out or default_folder()
 
 
-COMMANDS: dict[str, Command] = {
-    "install": install_command,
-    "throughput": throughput_command,
-    "scaling": scaling_command,
-    "compile": compile_command,
-    "memory": memory_command,
-    "threshold": threshold_command,
-    "phases": phases_command,
-    "ceiling": ceiling_command,
-    "regression": regression_command,
-    "report": report_command,
-    "presets": presets_command,
+COMMANDS = {
+    "install": Command(InstallOptions, install_command),
+    "throughput": Command(ThroughputOptions, throughput_command),
+    "scaling": Command(ScalingOptions, scaling_command),
+    "compile": Command(CompileOptions, compile_command),
+    "memory": Command(MemoryOptions, memory_command),
+    "threshold": Command(ThresholdOptions, threshold_command),
+    "phases": Command(PhasesOptions, phases_command),
+    "ceiling": Command(CeilingOptions, ceiling_command),
+    "regression": Command(RegressionOptions, regression_command),
+    "report": Command(ReportOptions, report_command),
+    "presets": Command(PresetsOptions, presets_command),
 }
 
 if __name__ == "__main__":

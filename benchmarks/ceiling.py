@@ -1,4 +1,4 @@
-"""How fast an update could be on this machine: arithmetic counted, and its pieces run alone."""
+"""How fast an update could be on this machine: its operations counted and measured alone."""
 
 import math
 from collections import Counter
@@ -15,7 +15,7 @@ from benchmarks.adapters.ours import config_of
 from benchmarks.compare import Spread
 from benchmarks.phases import Phase, measure, phases_of
 from benchmarks.work import Work
-from jax_ppo import DiscreteActions, make_env
+from jax_ppo import make_env
 
 FLOAT_BYTES = 4
 
@@ -35,7 +35,7 @@ class Product(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Everything that the arithmetic of one update follows from."""
+    """The sizes that determine the operations of one update."""
 
     policy: tuple[int, ...]
     """Widths of the policy's layers, from observation to logits."""
@@ -54,13 +54,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an update beside what its pieces take alone."""
+    """A part of an update, and the time of its operations alone."""
 
     name: str
     achieved: Spread
     """Seconds that it takes."""
     alone_seconds: float
-    """What its matrix products take alone, and for a rollout also gymnax's bare environments."""
+    """Seconds of its matrix products alone and, for a rollout, of gymnax's environments alone."""
     flops: int
     """Floating-point operations of its matrix products."""
 
@@ -72,10 +72,10 @@ def sizes_of(work: Work) -> Sizes:
         ConfigError: The environment is unknown.
     """
     env = make_env(config_of(work))
-    inputs = math.prod(env.obs_shape)
+    inputs = math.prod(env.observation_space.shape)
     hidden = work.hidden_sizes
     return Sizes(
-        policy=(inputs, *hidden, env.actions.noise_dim),
+        policy=(inputs, *hidden, env.action_space.output_size),
         value=(inputs, *hidden, 1),
         num_envs=work.num_envs,
         num_steps=work.num_steps,
@@ -90,11 +90,11 @@ def forward_products(widths: tuple[int, ...], samples: int) -> Counter[Product]:
 
 
 def gradient_products(widths: tuple[int, ...], samples: int) -> Counter[Product]:
-    """The products of a pass forward and back through an MLP.
+    """The products of a forward and a backward pass through an MLP.
 
-    Per layer the pass forward, the gradient of the kernel, [in, samples] x [samples, out], and that
+    Per layer the forward pass, the gradient of the kernel, [in, samples] x [samples, out], and that
     of the input, [samples, out] x [out, in], which the first layer does not need. So about three
-    passes forward: flops = 3 * 2 samples sum(in out) - 2 samples in_1 out_1.
+    forward passes: flops = 3 * 2 samples sum(in out) - 2 samples in_1 out_1.
     """
     layers = list(pairwise(widths))
     kernels = Counter(Product(inner, samples, columns) for inner, columns in layers)
@@ -103,25 +103,25 @@ def gradient_products(widths: tuple[int, ...], samples: int) -> Counter[Product]
 
 
 def rollout_products(sizes: Sizes) -> Counter[Product]:
-    """A rollout: one pass through the policy at each step."""
+    """The products of a rollout: one forward pass of the policy per step."""
     return _times(forward_products(sizes.policy, sizes.num_envs), sizes.num_steps)
 
 
 def advantage_products(sizes: Sizes) -> Counter[Product]:
-    """Judging it: policy and value of every observation, and the value of every next one."""
+    """The products of evaluating it: policy and value of each observation, value of each next."""
     value = forward_products(sizes.value, sizes.batch_size)
     return forward_products(sizes.policy, sizes.batch_size) + value + value
 
 
 def update_products(sizes: Sizes) -> Counter[Product]:
-    """The gradient steps: update_epochs * num_minibatches passes forward and back of both."""
+    """Those of update_epochs * num_minibatches gradient steps of policy and value."""
     samples = sizes.batch_size // sizes.num_minibatches
     step = gradient_products(sizes.policy, samples) + gradient_products(sizes.value, samples)
     return _times(step, sizes.update_epochs * sizes.num_minibatches)
 
 
 def count_flops(products: Counter[Product]) -> int:
-    """Floating-point operations of products; what is not a matrix product is not counted."""
+    """Floating-point operations of matrix products; others are not counted."""
     return sum(product.flops * count for product, count in products.items())
 
 
@@ -132,7 +132,7 @@ def count_parameters(sizes: Sizes) -> int:
 
 
 def update_bytes(sizes: Sizes) -> int:
-    """Bytes that the gradient steps move at least, if all else stays in the processor's cache.
+    """Fewest bytes that the gradient steps move, if all else stays in the processor's cache.
 
     Per epoch each sample once: the observation, and action, log-probability, value, advantage and
     return. Per step the parameters and both of Adam's moments, read and written.
@@ -143,15 +143,15 @@ def update_bytes(sizes: Sizes) -> int:
 
 
 def measure_ceiling(work: Work, rounds: int) -> tuple[list[Part], dict[str, float]]:
-    """What rollout, advantages and gradient steps take, beside what they could take.
+    """The time of rollout, advantages and gradient steps, and that of their operations alone.
 
     Args:
-        work: What would be trained, by one agent.
-        rounds: Measurements of each piece.
+        work: The training, of one agent.
+        rounds: Measurements of each part.
 
     Returns:
-        The parts, and by name: env_steps_per_second of the bare environments, product_gflops that
-        the products of the gradient steps reach alone, flops and bytes of an update.
+        The parts, and by name: env_steps_per_second of the environments alone, product_gflops of
+        the products of the gradient steps alone, flops and bytes of an update.
     """
     sizes = sizes_of(work)
     wanted = {
@@ -182,7 +182,7 @@ def _times(products: Counter[Product], count: int) -> Counter[Product]:
 
 
 def _product_phase(product: Product) -> Phase:
-    """A matrix product in a loop, each time of a left side that has changed in one entry."""
+    """A matrix product in a loop; one entry of its left factor changes in every iteration."""
     keys = jax.random.split(jax.random.key(0))
     left = jax.random.normal(keys[0], (product.rows, product.inner))
     right = jax.random.normal(keys[1], (product.inner, product.columns))
@@ -197,20 +197,19 @@ def _multiply(i: jax.Array, right: jax.Array, carry: Any) -> Any:
 
 
 def _stepping_phase(work: Work) -> Phase:
-    """The environments of gymnax alone, stepped with random actions as often as in a rollout."""
+    """A rollout of gymnax's environments alone, with random actions; the works' are discrete."""
     env, params = gymnax.make(work.env_id)
-    actions = make_env(config_of(work)).actions
-    assert isinstance(actions, DiscreteActions)
+    num_actions = make_env(config_of(work)).action_space.output_size
     keys = jax.random.split(jax.random.key(0), (work.num_steps, work.num_envs))
-    chosen = jax.random.randint(keys[0, 0], keys.shape, 0, actions.num_actions)
+    chosen = jax.random.randint(keys[0, 0], keys.shape, 0, num_actions)
     _, state = jax.vmap(env.reset, in_axes=(0, None))(keys[0], params)
-    turn = partial(_step_bare, env, params)
-    carry = jax.jit(turn)(0, (keys, chosen), (state,))
-    return Phase("stepping", turn, (keys, chosen), carry)
+    body = partial(_step_bare, env, params)
+    carry = jax.jit(body)(0, (keys, chosen), (state,))
+    return Phase("stepping", body, (keys, chosen), carry)
 
 
 def _step_bare(env: Any, params: Any, i: jax.Array, given: Any, carry: Any) -> Any:
-    """A rollout's worth of steps; everything that they give is kept."""
+    """The steps of a rollout; all their results are kept."""
     step = partial(_step_all, env, params)
     rolled = jax.tree.map(lambda leaf: jnp.roll(leaf, i, axis=0), given)
     return jax.lax.scan(step, carry[0], rolled)

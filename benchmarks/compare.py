@@ -1,4 +1,4 @@
-"""Implementations side by side: every measurement that takes turns between processes."""
+"""Comparisons of implementations, each in a process of its own."""
 
 import statistics
 import tempfile
@@ -15,12 +15,12 @@ CACHE_EVERYTHING = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-"""Environment variables that make JAX keep whatever it compiles."""
+"""Environment variables that make JAX cache every program it compiles."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where a handful of measurements lie."""
+    """Median and range of several measurements."""
 
     median: float
     low: float
@@ -30,7 +30,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Side:
-    """How one implementation did."""
+    """The results of one implementation in a comparison."""
 
     name: str
     env_steps: int
@@ -42,22 +42,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One work, done by all in turn."""
+    """One work, measured with several implementations."""
 
     work: Work
     sides: tuple[Side, ...]
     ratios: dict[str, Spread]
-    """Our steps per second, divided round by round by those of each peer."""
+    """Steps per second of jax_ppo divided by those of each peer, round by round."""
 
     @property
     def least_ratio(self) -> float:
-        """The median ratio to the peer that does best."""
+        """The smallest median ratio: the one to the fastest peer."""
         return min(ratio.median for ratio in self.ratios.values())
 
 
 @dataclass(frozen=True)
 class Start:
-    """What it takes an implementation to get ready, in seconds."""
+    """The time that an implementation needs before its first step, in seconds."""
 
     name: str
     importing: Spread
@@ -67,31 +67,31 @@ class Start:
     """With JAX's persistent cache filled by an earlier start."""
 
 
-Hellos = dict[str, dict[str, Any]]
-"""What each implementation said of itself."""
+Descriptions = dict[str, dict[str, Any]]
+"""The description that each adapter gave of itself, by implementation."""
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     return Spread(statistics.median(values), min(values), max(values), tuple(values))
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """Ours divided by theirs, round by round."""
+    """`ours` divided by `theirs`, round by round."""
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
-def take_turns(adapters: Sequence[Adapter], rounds: int) -> list[list[dict[str, Any]]]:
-    """Let each train once per round, every other round in the opposite order.
+def alternate(adapters: Sequence[Adapter], rounds: int) -> list[list[dict[str, Any]]]:
+    """Train once with each adapter per round, every other round in the opposite order.
 
-    So whatever else the machine is busy with, and however it warms up, meets all alike.
+    The load and the temperature of the machine then affect all of them equally.
 
     Args:
-        adapters: Who takes turns.
-        rounds: How often; the seed of a round is its number.
+        adapters: The adapters.
+        rounds: Number of rounds; the seed of a round is its number.
 
     Returns:
-        The answers of each, a list per adapter.
+        A list of answers for each adapter.
     """
     answers: list[list[dict[str, Any]]] = [[] for _ in adapters]
     for i in range(rounds):
@@ -103,104 +103,108 @@ def take_turns(adapters: Sequence[Adapter], rounds: int) -> list[list[dict[str, 
 
 def compare(
     work: Work, ours: Installed, peers: Sequence[Installed], rounds: int, limit: float
-) -> tuple[Comparison, Hellos]:
-    """Measure our speed against that of each peer, pair by pair.
+) -> tuple[Comparison, Descriptions]:
+    """Measure the speed of jax_ppo and of each peer, pair by pair.
 
     Args:
-        work: What to train.
-        ours: Our implementation.
-        peers: The others.
-        rounds: Turns of each pair.
+        work: The training.
+        ours: jax_ppo.
+        peers: The other implementations.
+        rounds: Trainings of each in each pair.
         limit: Seconds that any one run may take.
     """
     runs: dict[str, list[dict[str, Any]]] = {ours.name: []}
     against: dict[str, Spread] = {}
     with Adapter(ours, work, limit) as mine:
-        hellos = {ours.name: mine.hello}
+        descriptions = {ours.name: mine.description}
         if not peers:
-            runs[ours.name] = take_turns([mine], rounds)[0]
+            runs[ours.name] = alternate([mine], rounds)[0]
         for peer in peers:
             with Adapter(peer, work, limit) as other:
-                hellos[peer.name] = other.hello
-                left, right = take_turns([mine, other], rounds)
+                descriptions[peer.name] = other.description
+                left, right = alternate([mine, other], rounds)
             runs[ours.name] += left
             runs[peer.name] = right
             against[peer.name] = ratios(rates_of(left), rates_of(right))
     sides = tuple(side_of(name, answers) for name, answers in runs.items())
-    return Comparison(work, sides, against), hellos
+    return Comparison(work, sides, against), descriptions
 
 
 def measure_starts(
-    work: Work, everyone: Sequence[Installed], rounds: int, limit: float
-) -> tuple[list[Start], Hellos]:
-    """How long each takes to import, trace and compile, in processes of their own, in turn.
+    work: Work, implementations: Sequence[Installed], rounds: int, limit: float
+) -> tuple[list[Start], Descriptions]:
+    """The time that each needs to import, trace and compile, in processes of their own.
 
     Args:
-        work: What to get ready for.
-        everyone: The implementations; each must be compiled by JAX.
+        work: The training.
+        implementations: The implementations; each must be compiled by JAX.
         rounds: Starts of each, with an empty cache and with a filled one.
         limit: Seconds that a start may take.
     """
-    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {x.name: [] for x in everyone}
+    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
+        x.name: [] for x in implementations
+    }
     for i in range(rounds):
-        for installed in everyone if i % 2 == 0 else reversed(everyone):
+        for installed in implementations if i % 2 == 0 else reversed(implementations):
             with tempfile.TemporaryDirectory() as cache:
                 variables = {CACHE: cache, **CACHE_EVERYTHING}
                 pair = (
-                    _hello(installed, work, limit, variables),
-                    _hello(installed, work, limit, variables),
+                    _describe(installed, work, limit, variables),
+                    _describe(installed, work, limit, variables),
                 )
             found[installed.name].append(pair)
     starts = [_start(name, pairs) for name, pairs in found.items()]
     return starts, {name: pairs[0][0] for name, pairs in found.items()}
 
 
-def measure_memory(installed: Installed, work: Work, limit: float) -> tuple[dict[str, Any], Hellos]:
-    """The most memory that a training takes, in a process of its own.
+def measure_memory(
+    installed: Installed, work: Work, limit: float
+) -> tuple[dict[str, Any], Descriptions]:
+    """The peak memory of a training, in a process of its own.
 
     Returns:
         The work's env_steps, peak_rss_mib, before_rss_mib (before it was traced and compiled) and
-        xla_mib (what XLA says that the compiled training needs).
+        xla_mib (XLA's own count for the compiled training).
     """
     with Adapter(installed, work, limit) as adapter:
         answer = {"name": installed.name, "env_steps": work.env_steps, **adapter.ask("memory")}
-        return answer, {installed.name: adapter.hello}
+        return answer, {installed.name: adapter.description}
 
 
 def measure_threshold(
-    work: Work, everyone: Sequence[Installed], threshold: float, rounds: int, limit: float
-) -> tuple[dict[str, list[dict[str, Any]]], Hellos]:
+    work: Work, implementations: Sequence[Installed], threshold: float, rounds: int, limit: float
+) -> tuple[dict[str, list[dict[str, Any]]], Descriptions]:
     """When the mean return of the episodes of an update first reaches a threshold.
 
-    A compiled training cannot be watched, so the seconds are the share of the whole training's
-    that its updates are.
+    A compiled training gives no results before its end, so the seconds are the corresponding
+    fraction of the whole training's.
 
     Args:
-        work: What to train, one agent at a time.
-        everyone: The implementations; each must be compiled by JAX.
-        threshold: The return to reach.
+        work: The training, of one agent.
+        implementations: The implementations; each must be compiled by JAX.
+        threshold: The return.
         rounds: Trainings of each, with seeds 0, 1, ...
         limit: Seconds that any one may take.
 
     Returns:
-        By implementation, per seed: seconds and env_steps, both None where it was not reached.
+        By implementation, per seed: seconds and env_steps, both None if it was not reached.
     """
-    found: dict[str, list[dict[str, Any]]] = {installed.name: [] for installed in everyone}
+    found: dict[str, list[dict[str, Any]]] = {installed.name: [] for installed in implementations}
     with ExitStack() as stack:
-        adapters = [stack.enter_context(Adapter(x, work, limit)) for x in everyone]
+        adapters = [stack.enter_context(Adapter(x, work, limit)) for x in implementations]
         for seed in range(rounds):
             for adapter in adapters if seed % 2 == 0 else reversed(adapters):
                 curve = adapter.ask(f"curve {seed}")
                 found[adapter.name].append({"seed": seed, **first_reached(curve, threshold)})
-        return found, {adapter.name: adapter.hello for adapter in adapters}
+        return found, {adapter.name: adapter.description for adapter in adapters}
 
 
 def first_reached(curve: Mapping[str, Any], threshold: float) -> dict[str, float | None]:
     """When a training first reached a threshold.
 
     Args:
-        curve: Its seconds and env_steps in all, and its returns, one per update.
-        threshold: The return to reach.
+        curve: Seconds and env_steps of the whole training, and its returns, one per update.
+        threshold: The return.
     """
     returns = curve["returns"]
     for i, value in enumerate(returns, start=1):
@@ -216,17 +220,17 @@ def rates_of(answers: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def side_of(name: str, answers: Sequence[Mapping[str, Any]]) -> Side:
-    """One implementation, from its answers."""
+    """The results of one implementation, from its answers."""
     returns = tuple(answer["final_return"] for answer in answers)
     return Side(name, answers[0]["env_steps"], spread(rates_of(answers)), returns)
 
 
-def _hello(
+def _describe(
     installed: Installed, work: Work, limit: float, variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What an adapter says once it is ready."""
+    """The description of an adapter, which is started for it."""
     with Adapter(installed, work, limit, variables) as adapter:
-        return adapter.hello
+        return adapter.description
 
 
 def _start(name: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Start:

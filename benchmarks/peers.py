@@ -24,26 +24,28 @@ class Implementation:
     """One implementation of PPO."""
 
     name: str
-    """Its adapter is adapters/with_NAME.py."""
+    """Name, also of its adapter: with_NAME.py."""
     requirements: tuple[str, ...] = ()
-    """What to install for it; nothing: it runs in this very environment."""
+    """Packages to install for it; empty: it runs in this environment."""
     repository: str = ""
-    """Where its source can be cloned, if it is no package."""
+    """Address of its source, if it is not published as a package."""
     jitted: bool = True
     """Whether JAX compiles the whole training; if not, it trains one agent at a time, step by step,
     on Gymnasium's environments."""
+    adapters: Path = Path(__file__).parent / "adapters"
+    """Folder of the adapter."""
 
     @property
     def adapter(self) -> Path:
         """The script that trains with it."""
-        return Path(__file__).parent / "adapters" / f"with_{self.name}.py"
+        return self.adapters / f"with_{self.name}.py"
 
     def can_do(self, work: Work) -> bool:
         """Whether it has the work's environment and can train its number of agents."""
-        return self.jitted or (work.num_seeds == 1 and not work.env_id.endswith("-MinAtar"))
+        return self.jitted or (work.num_agents == 1 and not work.env_id.endswith("-MinAtar"))
 
     def share_of(self, work: Work) -> Work:
-        """What it is given to do of a work in one run: all, unless that would take too long."""
+        """The part of a work that it does in one run; `EAGER_STEPS` where it is not compiled."""
         return work if self.jitted else work.lasting(min(EAGER_STEPS, work.env_steps))
 
 
@@ -51,7 +53,7 @@ JAX = ("jax==0.10.2", "jaxlib==0.10.2", "flax==0.12.8", "optax==0.2.8")
 TORCH = ("torch==2.13.0", "numpy==2.4.6")
 
 OURS = Implementation("jax_ppo")
-"""The one that all others are compared with."""
+"""The implementation that the others are compared with."""
 
 PEERS = (
     Implementation(
@@ -82,13 +84,13 @@ PEERS = (
 
 @dataclass(frozen=True)
 class Installed:
-    """An implementation, and what it takes to start it."""
+    """An implementation and the paths needed to start it."""
 
     implementation: Implementation
     python: Path
     checkout: Path | None = None
     tree: Path | None = None
-    """Where Python is to look for packages first."""
+    """First entry of PYTHONPATH."""
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ def find_peer(name: str) -> Implementation:
     """An implementation by its name.
 
     Raises:
-        AppError: There is none of that name.
+        AppError: There is no implementation of that name.
     """
     named = {peer.name: peer for peer in PEERS}
     if name not in named:
@@ -114,16 +116,16 @@ def locate(
     pythons: Mapping[str, Path],
     checkouts: Mapping[str, Path],
 ) -> Installed:
-    """Find what it takes to start an implementation.
+    """Find the interpreter and the source of an implementation.
 
     Args:
-        implementation: Which.
-        folder: Where `install` puts environments, and beside them sources are looked for.
+        implementation: The implementation.
+        folder: Folder of the environments that `install` makes, and of the sources.
         pythons: Interpreters to use in place of those of `install`, by implementation.
         checkouts: Sources, by implementation.
 
     Raises:
-        AppError: Its environment or its source is missing; the message says how to get it.
+        AppError: Its environment or its source is missing; the message has the command for it.
     """
     name = implementation.name
     if not implementation.requirements:
@@ -133,16 +135,16 @@ def locate(
         raise AppError(
             f"{name} has no environment: there is no {python}; "
             f"make it with `python -m benchmarks install {name} --folder {folder}`, "
-            f"or say where it is with --pythons {name}=PATH"
+            f"or give another with --pythons {name}=PATH"
         )
     if not implementation.repository:
         return Installed(implementation, python)
     checkout = checkouts.get(name, folder / f"{name}-source")
     if not checkout.is_dir():
         raise AppError(
-            f"{name} is no package and needs its source: there is no folder {checkout}; "
+            f"{name} is run from its source: there is no folder {checkout}; "
             f"get it with `git clone {implementation.repository} {checkout}`, "
-            f"or say where it is with --checkouts {name}=PATH"
+            f"or give another with --checkouts {name}=PATH"
         )
     return Installed(implementation, python, checkout)
 
@@ -151,18 +153,20 @@ def install(implementation: Implementation, folder: Path, cuda: bool = False) ->
     """Make a virtual environment for an implementation, and install its requirements there.
 
     Args:
-        implementation: Which.
-        folder: Where its environment is to lie; one that is there is made anew.
-        cuda: Whether JAX is to come with what it needs for NVIDIA's GPUs.
+        implementation: The implementation.
+        folder: Parent folder of the environment; an existing environment is replaced.
+        cuda: Whether to install JAX with CUDA.
 
     Returns:
-        The environment.
+        Path of the environment.
 
     Raises:
-        AppError: It needs none, or a requirement cannot be installed.
+        AppError: It needs no environment, or a requirement cannot be installed.
     """
     if not implementation.requirements:
-        raise AppError(f"{implementation.name} runs in this environment; there is nothing to do")
+        raise AppError(
+            f"{implementation.name} runs in this environment; there is nothing to install"
+        )
     place = folder / implementation.name
     venv.create(place, clear=True, with_pip=True)
     wanted = [
@@ -184,7 +188,7 @@ def read_paths(words: Iterable[str], option: str) -> dict[str, Path]:
     """Paths by implementation, from words of the form NAME=PATH.
 
     Raises:
-        AppError: A word has another form, or names no implementation.
+        AppError: A word has another form, or there is no implementation of that name.
     """
     pairs = [word.partition("=") for word in words]
     for name, separator, path in pairs:

@@ -11,16 +11,16 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 AXES = {
     "num_envs": "environments per agent",
-    "num_seeds": "agents trained at once",
+    "num_agents": "agents trained at once",
 }
-"""The two panels, by the field of a work that changes along them."""
+"""Labels of the two x-axes, by the field of a work that they show."""
 
 
 def plot_scaling(content: Mapping[str, Any], path: Path) -> None:
     """Draw steps per second against the number of environments, and of agents.
 
     Args:
-        content: What `scaling` found.
+        content: Results of `scaling`.
         path: Where to write the picture (PNG).
     """
     figure = Figure(figsize=(11, 4.8), layout="constrained")

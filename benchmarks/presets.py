@@ -1,4 +1,4 @@
-"""What the presets reach: every one trained on several seeds, as data and as a page."""
+"""The returns that the presets reach on several seeds, as data and as a page."""
 
 import json
 import math
@@ -14,35 +14,35 @@ import jax
 import numpy as np
 
 from benchmarks.report import Cells, as_markdown
-from jax_ppo.app.devices import plan_run, program_options
+from jax_ppo.adapters import make_env
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import Agents, evaluate_agents
 from jax_ppo.app.history import History
 from jax_ppo.app.machine import describe_machine
-from jax_ppo.app.pictures.curves import curve_of
+from jax_ppo.app.plots.curves import curve_of
 from jax_ppo.app.runs import RunSettings, write_json
+from jax_ppo.app.runtime import plan_run, program_options
 from jax_ppo.app.statistics import summarize
 from jax_ppo.app.training import Population, initial_states, keys_of
 from jax_ppo.config import ConfigError, PPOConfig, changed_fields, unknown_name
-from jax_ppo.envs import make_env
+from jax_ppo.devices import train_agents
 from jax_ppo.presets import NOTES, PRESETS, THRESHOLDS
-from jax_ppo.train import train_agents
 from jax_ppo.types import Metrics, TrainState
 
 Result = dict[str, Any]
-"""What is known of one preset, in lists and mappings alone."""
+"""The results of one preset, in lists and mappings."""
 
 FOLDER = Path(__file__).parent / "results" / "presets"
-"""Where the results are kept."""
+"""Folder of the results."""
 
 PAGE = Path(__file__).parents[1] / "docs" / "presets.md"
-"""The page that is made of the results in `FOLDER`."""
+"""The page with the results in `FOLDER`."""
 
 PUBLISHED = Path(__file__).with_name("published.json")
 """Returns that others have published, by environment."""
 
 NUM_BINS = 50
-"""Stretches of training over which episode returns are averaged before they meet the threshold."""
+"""Equal parts of training; the mean return of each is compared with the threshold."""
 
 NUM_EPISODES = 128
 """Episodes that each agent is evaluated on."""
@@ -61,32 +61,36 @@ def choose(env_ids: Iterable[str]) -> list[str]:
     return chosen
 
 
-def measure_preset(env_id: str, num_seeds: int) -> Result:
+def measure_preset(env_id: str, num_agents: int) -> Result:
     """Train the agents of a preset, with seeds 0, 1, ..., and evaluate them.
+
+    Compiled programs are released at the end.
 
     Args:
         env_id: An environment that has a preset.
-        num_seeds: How many agents.
+        num_agents: Number of agents.
     """
-    config, settings = PRESETS[env_id], RunSettings(num_seeds=num_seeds)
+    config, settings = PRESETS[env_id], RunSettings(num_agents=num_agents)
     states, metrics, compiling, training = _train_timed(config, settings)
     returns = mean_returns(states, config, deterministic=True)
     summary = summarize(returns)._asdict()
     steps = config.num_updates * config.batch_size
     threshold = THRESHOLDS.get(env_id)
+    random = random_return(config, settings)
+    jax.clear_caches()
     return {
         "config": without_defaults(config),
         "steps": steps,
         "summary": summary,
         "returns": returns.tolist(),
-        "random_return": random_return(config, settings),
+        "random_return": random,
         "threshold": threshold,
         "steps_to_threshold": None
         if threshold is None
         else steps_to_threshold(history_of(metrics, config, settings), threshold),
         "seconds": training,
         "seconds_with_compilation": compiling + training,
-        "steps_per_second": num_seeds * steps / training,
+        "steps_per_second": num_agents * steps / training,
         "date": datetime.now(UTC).date().isoformat(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "machine": describe_machine(),
@@ -98,9 +102,9 @@ def _train_timed(
 ) -> tuple[TrainState, Metrics, float, float]:
     """The trained agents, their metrics, and the seconds of compilation and of training."""
     make_env(config)  # gymnax may compute while it is imported, which must not be traced
-    keys, execution = keys_of(settings.seeds), plan_run(config, settings)
+    keys, layout = keys_of(settings.seeds), plan_run(config, settings)
     started = time.perf_counter()
-    training = partial(train_agents, execution=execution)
+    training = partial(train_agents, layout=layout)
     program = jax.jit(training, compiler_options=program_options()).lower(keys, config).compile()
     compiled = time.perf_counter()
     states, metrics = jax.block_until_ready(program(keys, config))
@@ -108,23 +112,23 @@ def _train_timed(
 
 
 def mean_returns(states: TrainState, config: PPOConfig, *, deterministic: bool) -> np.ndarray:
-    """Mean return of each agent over `NUM_EPISODES` episodes [num_seeds].
+    """Mean return of each agent over `NUM_EPISODES` episodes [num_agents].
 
     Args:
-        states: The agents, every leaf [num_seeds, ...].
+        states: The agents, every leaf [num_agents, ...].
         config: What they were trained with.
-        deterministic: Whether they take their most probable actions; else they sample.
+        deterministic: Whether they take their most probable actions; else actions are sampled.
     """
     agents = Agents(states.params, states.rollout.obs_stats)
-    results = evaluate_agents(agents, config, NUM_EPISODES, deterministic, seed=0)
+    results = evaluate_agents(agents, config, NUM_EPISODES, deterministic=deterministic)
     return np.asarray(results.episode_return, np.float64).mean(axis=1)
 
 
 def random_return(config: PPOConfig, settings: RunSettings) -> float:
-    """Mean return of networks before their first update, whose actions are drawn.
+    """Mean return of networks before their first update, whose actions are sampled.
 
-    Their policy is uniform but for a few percent or, where actions are continuous, standard normal
-    and clipped to the bounds.
+    Their policy is uniform to a few percent or, where actions are continuous, standard normal and
+    clipped to the bounds.
     """
     untrained = PPOConfig(
         env_id=config.env_id, env_params=config.env_params, env_kwargs=config.env_kwargs
@@ -134,23 +138,23 @@ def random_return(config: PPOConfig, settings: RunSettings) -> float:
 
 
 def history_of(metrics: Metrics, config: PPOConfig, settings: RunSettings) -> History:
-    """The metrics of a training [num_updates, num_seeds], with the steps they belong to."""
+    """The history of a training from its metrics [num_updates, num_agents]."""
     updates = np.arange(1, config.num_updates + 1)
     return History(
         seeds=tuple(settings.seeds),
         updates=updates,
         steps=updates * config.batch_size,
         seconds=np.zeros(len(updates)),
-        metrics={name: np.asarray(values) for name, values in metrics.items()},
+        metrics={name: np.asarray(values) for name, values in metrics.as_dict().items()},
     )
 
 
 def steps_to_threshold(history: History, threshold: float) -> dict[str, Any]:
-    """When the returns during training, averaged over stretches, first reached a threshold.
+    """When the mean return of one of `NUM_BINS` parts of training first reached a threshold.
 
     Returns:
-        The steps of each seed at the middle of that stretch (None: never), and their median, in
-        which a seed that never got there counts as infinitely late.
+        The steps of each seed at the middle of that part (None: never), and their median, in which
+        a seed that never reached it counts as infinite.
     """
     curve = curve_of(history, NUM_BINS)
     reached = curve.returns >= threshold
@@ -160,7 +164,7 @@ def steps_to_threshold(history: History, threshold: float) -> dict[str, Any]:
 
 
 def without_defaults(config: PPOConfig) -> dict[str, Any]:
-    """The fields of a config that differ from their defaults, as JSON has them."""
+    """The fields of a config that differ from their defaults, with the types of JSON."""
     changed = changed_fields(PPOConfig(env_id=config.env_id), config)
     return json.loads(json.dumps(changed))
 
@@ -189,7 +193,7 @@ def keep_result(folder: Path, env_id: str, result: Result) -> None:
 
 
 def write_page(folder: Path) -> Path:
-    """Make the page of the results in a folder: docs/presets.md for those of the project.
+    """Write the page of the results in a folder: docs/presets.md for those of the project.
 
     Raises:
         AppError: There are no results.
@@ -233,27 +237,27 @@ def page(
 
 
 HOW = """\
-What `jax-ppo train ENV_ID` reaches. Every agent is evaluated on 128 episodes with its most probable
-actions after its last update; IQM is the interquartile mean over the seeds of their mean returns,
-with a 95% bootstrap interval, and worst the lowest of them. A random policy is a network before its
-first update, its actions drawn. Hyperparameters were chosen on seeds that are among these. This
-page is made by `python -m benchmarks presets`."""
+The returns that `jax-ppo train ENV_ID` reaches. After its last update every agent is evaluated on
+128 episodes with its most probable actions. IQM is the interquartile mean of the seeds' mean
+returns, with a 95% bootstrap interval; worst is the lowest of them. The random policy is a network
+before its first update, whose actions are sampled. The seeds on which the hyperparameters were
+chosen are among these. `python -m benchmarks presets` writes this page."""
 
 TIME = """\
-The threshold is a return that counts as having learned the task. It is reached in the first
-fiftieth of training in which the mean return of all episodes that ended, actions drawn, is at least
-that high; the steps are the median over the seeds, in which one that never gets there counts as
-infinitely late. Seconds and steps per second are those of all seeds together; other programs ran on
-the machine at the same time."""
+The threshold is a return from which the task counts as learned. It is reached in the first fiftieth
+of training in which the mean return of all episodes that ended, with sampled actions, is at least
+that high. The steps are the median over the seeds, in which a seed that never reaches it counts as
+infinite. Seconds and steps per second are of all seeds together; other programs ran on the machine
+at the same time."""
 
 COMPARABLE = """\
-The highest mean return of PPO that was found, by a final policy and over many episodes where there
-is a choice. Most are of one training, and of other implementations of the environment than gymnax
-where it says so."""
+The highest mean return of PPO that was found; if there are several, that of a final policy over
+many episodes. Most are from one training. An entry says so where the environment is not gymnax's
+implementation."""
 
 
 def main_table(results: Mapping[str, Result], published: Mapping[str, Any]) -> Cells:
-    """A row per environment: what it reaches, beside chance and beside others."""
+    """A row per environment: its returns, that of a random policy and a published one."""
     header = ("environment", "steps", "seeds", "IQM", "95% interval", "worst", "random")
     rows = [_main_row(env_id, *pair) for env_id, *pair in _beside(results, published)]
     return [(*header, "published PPO", "its steps"), *rows]
@@ -262,7 +266,7 @@ def main_table(results: Mapping[str, Result], published: Mapping[str, Any]) -> C
 def _beside(
     results: Mapping[str, Result], published: Mapping[str, Any]
 ) -> list[tuple[str, Result, Any]]:
-    """Environments, results and published figures, the latter None where there are none."""
+    """Environments, results and published figures; the latter None where there are none."""
     return [(env_id, result, published.get(env_id)) for env_id, result in results.items()]
 
 
@@ -287,7 +291,7 @@ def _main_row(env_id: str, result: Result, figure: Mapping[str, Any] | None) -> 
 
 
 def time_table(results: Mapping[str, Result]) -> Cells:
-    """A row per environment: how long learning takes, in steps and in seconds."""
+    """A row per environment: the steps and seconds of learning."""
     header = ("environment", "threshold", "seeds that reach it", "steps to it", "seconds")
     rows = [_time_row(env_id, result) for env_id, result in results.items()]
     return [(*header, "with compilation", "steps/s"), *rows]
@@ -311,13 +315,13 @@ def _time_row(env_id: str, result: Result) -> tuple[str, ...]:
 
 
 def show(value: float) -> str:
-    """A return, to as many digits as matter."""
+    """A return, with one digit after the point, or two if it is less than 10."""
     digits = 1 if abs(value) >= 10 else 2
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _config_rows(results: Mapping[str, Result]) -> Cells:
-    """The config of every environment, in words."""
+    """The fields of every config that differ from the defaults."""
     return [
         (env_id, ", ".join(f"{name} {_words(value)}" for name, value in result["config"].items()))
         for env_id, result in results.items()
@@ -325,7 +329,7 @@ def _config_rows(results: Mapping[str, Result]) -> Cells:
 
 
 def _words(value: Any) -> str:
-    """The value of a field."""
+    """The value of a field as text."""
     if isinstance(value, list):
         return "x".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -337,7 +341,7 @@ def _seed_rows(results: Mapping[str, Result]) -> Cells:
 
 
 def _source(figure: Mapping[str, Any] | None) -> str:
-    """Who published a figure, where, and under what circumstances."""
+    """The source of a published figure, and how it was measured."""
     if figure is None or figure["value"] is None:
         return "none found."
     seeds = {None: "", 1: ", 1 seed"}.get(figure["seeds"], f", {figure['seeds']} seeds")
@@ -345,7 +349,7 @@ def _source(figure: Mapping[str, Any] | None) -> str:
 
 
 def _machines(results: Mapping[str, Result]) -> str:
-    """Where and when the results were found."""
+    """Devices and dates of the results."""
     found = {
         f"{result['device']}, jax {result['machine']['versions']['jax']}, {result['date']}"
         for result in results.values()

@@ -1,4 +1,4 @@
-"""An implementation at work in a process of its own, waiting for orders."""
+"""An adapter in a process of its own, which trains on request."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from benchmarks.work import Work
 from jax_ppo.app.errors import AppError
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-"""Environment variable that would let an adapter find what another has compiled."""
+"""Environment variable with the folder of JAX's persistent compilation cache."""
 
 
 class Adapter:
-    """A running adapter; between orders it waits for input and takes no time of a processor."""
+    """A running adapter; between requests it waits for input and uses no processor time."""
 
     def __init__(
         self,
@@ -32,35 +32,35 @@ class Adapter:
 
         Args:
             installed: The implementation.
-            work: What it is to train; it is given its share.
+            work: The training, of which it does its part: `Implementation.share_of`.
             limit: Seconds that any answer may take.
             variables: Environment variables to set for it.
 
         Raises:
-            AppError: It ended or did not answer in time; the message has its last words.
+            AppError: It ended or did not answer in time; the message has its last lines of output.
         """
         self.name = installed.name
         self.limit = limit
-        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             _command(installed, work),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=self._errors,
             text=True,
             env=_environment(installed, variables or {}),
         )
-        self.hello = self._read()
+        self.description = self._read()
 
-    def ask(self, order: str) -> dict[str, Any]:
-        """Give an order and wait for the answer.
+    def ask(self, request: str) -> dict[str, Any]:
+        """Send a request, such as `run 0`, and wait for the answer.
 
         Raises:
             AppError: The adapter ended or did not answer in time.
         """
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(f"{order}\n")
+            self._process.stdin.write(f"{request}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise AppError(self._end()) from None
@@ -76,10 +76,10 @@ class Adapter:
         """End the process."""
         self._process.kill()
         self._process.communicate()
-        self._complaints.close()
+        self._errors.close()
 
     def _read(self) -> dict[str, Any]:
-        """The next line that is an answer: libraries may print before an adapter prevents it."""
+        """The next answer; lines that libraries print before `protocol.begin` are skipped."""
         assert self._process.stdout is not None
         timer = threading.Timer(self.limit, self._process.kill)
         timer.start()
@@ -92,10 +92,10 @@ class Adapter:
         raise AppError(self._end())
 
     def _end(self) -> str:
-        """Close, and say why there is no answer: with the last that the adapter complained of."""
+        """Close, and return an error message with the last lines of standard error."""
         status = self._process.wait()
-        self._complaints.seek(0)
-        lines = [line.strip() for line in self._complaints if line.strip()]
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
         self.close()
         if status == -signal.SIGKILL:
             return f"{self.name} was killed, by the system or after --limit = {self.limit:g} s"
@@ -103,7 +103,7 @@ class Adapter:
 
 
 def _command(installed: Installed, work: Work) -> list[str]:
-    """What starts an adapter."""
+    """The command that starts an adapter."""
     command = [
         str(installed.python),
         str(installed.implementation.adapter),
@@ -116,7 +116,7 @@ def _command(installed: Installed, work: Work) -> list[str]:
 
 
 def _environment(installed: Installed, variables: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables as here, without what could lead to other packages."""
+    """The environment variables of this process, without those of other packages and caches."""
     kept = {name: x for name, x in os.environ.items() if name not in ("PYTHONPATH", CACHE)}
     if installed.tree is not None:
         kept["PYTHONPATH"] = str(installed.tree)

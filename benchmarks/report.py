@@ -12,11 +12,11 @@ Cells = list[tuple[str, ...]]
 """A table, header first."""
 
 Content = Mapping[str, Any]
-"""What a command wrote."""
+"""The content of a command's file."""
 
 
 class Section(NamedTuple):
-    """How the results of one command are shown."""
+    """The part of the page that shows the results of one command."""
 
     title: str
     explanation: str
@@ -63,19 +63,19 @@ def as_markdown(cells: Cells) -> str:
 
 HOW = """\
 Each implementation runs in a process of its own and trains once per round; two that are compared
-take turns, in the opposite order every other round. What is compiled is compiled, and run once,
-before the first round. Numbers are medians, with the least and the greatest of all rounds behind
-them. A ratio is taken round by round."""
+alternate, in the opposite order every other round. Programs are compiled, and run once, before the
+first round. Numbers are medians, followed by the minimum and the maximum of all rounds. Ratios are
+taken round by round."""
 
 
 def throughput_tables(content: Content) -> list[Cells]:
-    """Works, implementations, their speeds."""
+    """The speed of each implementation at each work."""
     header = ("work", "implementation", "steps per run", "steps per second", "jax_ppo / this one")
     return [[(*header, "final return"), *_speed_rows(content["works"])]]
 
 
 def scaling_tables(content: Content) -> list[Cells]:
-    """A table per panel of the picture."""
+    """A table for each panel of the picture."""
     return [
         [(AXES[field], "implementation", "steps per second"), *_scaling_rows(content, field)]
         for field in AXES
@@ -83,7 +83,7 @@ def scaling_tables(content: Content) -> list[Cells]:
 
 
 def compile_tables(content: Content) -> list[Cells]:
-    """What it takes to get ready."""
+    """The times of a start."""
     fields = ("importing", "tracing", "compiling", "compiling_again")
     header = ("implementation", "import, s", "trace, s", "compile, s", "from the cache, s")
     rows = [(x["name"], *(_seconds(x[field]) for field in fields)) for x in content["starts"]]
@@ -91,13 +91,13 @@ def compile_tables(content: Content) -> list[Cells]:
 
 
 def memory_tables(content: Content) -> list[Cells]:
-    """Peaks."""
+    """The peak memory of each training."""
     header = ("implementation", "steps", "peak, MiB", "above the start, MiB", "by XLA's count, MiB")
     return [[header, *map(_memory_row, content["trainings"])]]
 
 
 def threshold_tables(content: Content) -> list[Cells]:
-    """When the threshold was reached."""
+    """The steps and seconds until the threshold."""
     reached = f"reached {content['threshold']:g}"
     header = ("implementation", reached, "steps, median", "seconds, median", "seconds of each")
     rows = [_threshold_row(name, seeds) for name, seeds in content["seeds"].items()]
@@ -115,7 +115,7 @@ def ceiling_tables(content: Content) -> list[Cells]:
 
 
 def regression_tables(content: Content) -> list[Cells]:
-    """Two commits."""
+    """The speed of both commits."""
     new = content["commits"][1]
     header = ("work", "commit", "steps per run", "steps per second", f"{new} / this one")
     return [[(*header, "final return"), *_speed_rows(content["works"])]]
@@ -137,37 +137,38 @@ SECTIONS = {
     ),
     "compile": Section(
         "Start",
-        "What comes before the first step, in processes of their own; then once more with JAX's "
-        "persistent cache filled.",
+        "The time before the first step, in a process of its own, and of the compilation once more "
+        "with JAX's persistent cache filled.",
         compile_tables,
     ),
     "memory": Section(
         "Memory",
-        "The most memory of a process at any time, how much of it came after the imports, and what "
-        "XLA counts for the compiled training: arguments, results and what lies between.",
+        "The peak memory of a process, its increase after the imports, and XLA's own count for the "
+        "compiled training: arguments, results and temporary buffers.",
         memory_tables,
     ),
     "threshold": Section(
         "Time to learn CartPole-v1",
         "When the mean return of the episodes of an update first reaches a threshold. A compiled "
-        "training cannot be watched, so of its seconds an update is taken to have its share.",
+        "training gives no results before its end: every update is assumed to take equally long.",
         threshold_tables,
     ),
     "phases": Section(
         "Phases of an update of jax_ppo",
-        "Each runs in a compiled loop of its own in which every turn needs the one before, and all "
-        "that it computes is kept. Their sum need not be the whole: XLA joins what it can.",
+        "Each runs in a compiled loop of its own, in which every iteration depends on the one "
+        "before and all results are kept. Their sum can differ from the whole update, in which XLA "
+        "fuses operations across phases.",
         phases_tables,
     ),
     "ceiling": Section(
-        "What the machine could do",
-        "Each part of an update beside its pieces alone: its matrix products at the same shapes, "
-        "and for the rollout also gymnax's own environments with random actions.",
+        "Limits of the machine",
+        "The time of each part of an update, and of its operations alone: its matrix products at "
+        "the same shapes and, for the rollout, gymnax's environments with random actions.",
         ceiling_tables,
     ),
     "regression": Section(
         "Two commits",
-        "jax_ppo of both, with one adapter.",
+        "jax_ppo of both, each with its own adapter.",
         regression_tables,
     ),
 }
@@ -204,7 +205,7 @@ def _memory_row(row: Content) -> tuple[str, ...]:
 
 
 def _threshold_row(name: str, seeds: Sequence[Content]) -> tuple[str, ...]:
-    """One implementation; trainings that never reached the threshold count as the longest."""
+    """The row of one implementation; trainings that never got there count as the longest."""
     reached = f"{sum(x['seconds'] is not None for x in seeds)} of {len(seeds)}"
     each = ", ".join("-" if x["seconds"] is None else f"{x['seconds']:.2f}" for x in seeds)
     medians = (_upper_median([x[field] for x in seeds]) for field in ("env_steps", "seconds"))
@@ -218,26 +219,31 @@ def _threshold_row(name: str, seeds: Sequence[Content]) -> tuple[str, ...]:
 
 
 def _upper_median(values: Sequence[float | None]) -> float | None:
-    """The middle value, or the greater of the two; None is greater than all numbers."""
+    """The middle value, or the greater of the two middle ones; None counts as infinite."""
     ordered = sorted(values, key=lambda value: (value is None, value))
     return ordered[len(ordered) // 2]
 
 
 def _phase_cells(entry: Content) -> Cells:
-    whole = entry["phases"]["train_step"]["median"]
-    parts = {name: found for name, found in entry["phases"].items() if name != "train_step"}
+    whole = entry["phases"]["update"]["median"]
+    parts = {name: found for name, found in entry["phases"].items() if name != "update"}
     total = sum(found["median"] for found in parts.values())
-    header = (f"phase, {entry['work']['name']}", "microseconds", "of train_step")
+    header = (f"phase, {entry['work']['name']}", "microseconds", "of the update")
     rows = [
         (name, _micro(found), f"{found['median'] / whole:.0%}") for name, found in parts.items()
     ]
     sums = ("sum of the phases", f"{total * 1e6:,.0f}", f"{total / whole:.0%}")
-    return [header, *rows, sums, ("train_step", _micro(entry["phases"]["train_step"]), "100%")]
+    return [header, *rows, sums, ("whole update", _micro(entry["phases"]["update"]), "100%")]
 
 
 def _ceiling_cells(entry: Content) -> list[Cells]:
     rates = entry["rates"]
-    header = (f"part, {entry['work']['name']}", "microseconds", "pieces alone", "alone / achieved")
+    header = (
+        f"part, {entry['work']['name']}",
+        "microseconds",
+        "operations alone",
+        "alone / achieved",
+    )
     rows = [
         (
             part["name"],
@@ -248,22 +254,22 @@ def _ceiling_cells(entry: Content) -> list[Cells]:
         )
         for part in entry["parts"]
     ]
-    bare: Cells = [
+    rows_of_rates: Cells = [
         (f"rate, {entry['work']['name']}", ""),
-        ("bare environment steps per second", f"{rates['env_steps_per_second']:,.0f}"),
-        ("products of the gradient steps alone, GFLOP/s", f"{rates['product_gflops']:,.1f}"),
+        ("environment steps per second, alone", f"{rates['env_steps_per_second']:,.0f}"),
+        ("products of the gradient steps, alone, GFLOP/s", f"{rates['product_gflops']:,.1f}"),
         ("products of an update, MFLOP", f"{rates['flops'] / 1e6:,.1f}"),
-        ("bytes that its gradient steps move at least, MB", f"{rates['bytes'] / 1e6:,.1f}"),
+        ("fewest bytes that its gradient steps move, MB", f"{rates['bytes'] / 1e6:,.1f}"),
     ]
-    return [[(*header, "MFLOP"), *rows], bare]
+    return [[(*header, "MFLOP"), *rows], rows_of_rates]
 
 
 def _implementations(contents: Mapping[str, Content]) -> list[str]:
-    """Versions, flags and differences of everyone who took part."""
+    """Versions, flags and differences of the implementations."""
     found = {
-        name: hello
+        name: description
         for content in contents.values()
-        for name, hello in content["implementations"].items()
+        for name, description in content["implementations"].items()
     }
     header = ("implementation", "versions", "device", "flags", "differs from the others")
     rows = [
@@ -291,7 +297,7 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 
 def _range(found: Content | None, spec: str) -> str:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     if found is None:
         return ""
     return f"{found['median']:{spec}} ({found['low']:{spec}} to {found['high']:{spec}})"

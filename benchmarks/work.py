@@ -1,4 +1,4 @@
-"""What is measured: a training, described so that every implementation can be told to do it."""
+"""The trainings that are measured, described independently of any implementation."""
 
 import dataclasses
 import json
@@ -11,14 +11,14 @@ from jax_ppo.config import unknown_name
 
 @dataclass(frozen=True)
 class Work:
-    """A training that every implementation is to do alike.
+    """A training that every implementation carries out in the same way.
 
     Policy and value are two MLPs with tanh after each hidden layer; images are flattened. The
     learning rate falls linearly to zero.
     """
 
     name: str
-    """What to call it."""
+    """Its name."""
     env_id: str
     """Environment, by the name that Gymnasium and gymnax give it."""
     num_envs: int
@@ -31,7 +31,7 @@ class Work:
     """Steps of each environment per rollout."""
     update_epochs: int = 4
     """Passes over each rollout."""
-    num_seeds: int = 1
+    num_agents: int = 1
     """Agents trained at once."""
     learning_rate: float = 2.5e-4
     gamma: float = 0.99
@@ -51,34 +51,31 @@ class Work:
     @property
     def env_steps(self) -> int:
         """Environment steps in all, over all agents."""
-        return self.batch_size * self.num_updates * self.num_seeds
+        return self.batch_size * self.num_updates * self.num_agents
 
     def to_json(self) -> str:
-        """The work on one line; `from_json` reads it."""
-        return json.dumps(dataclasses.asdict(self))
+        """The fields on one line, as an adapter takes them.
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The work that `to_json` wrote."""
-        fields = json.loads(text)
-        return cls(**{**fields, "hidden_sizes": tuple(fields["hidden_sizes"])})
+        `regression` also starts adapters of older commits, which read num_agents as num_seeds.
+        """
+        return json.dumps({**dataclasses.asdict(self), "num_seeds": self.num_agents})
 
     def lasting(self, env_steps: int) -> Self:
-        """The same with as many updates as come nearest to so many steps in all; at least one."""
-        per_update = self.batch_size * self.num_seeds
+        """The same work with about this many environment steps: at least one update."""
+        per_update = self.batch_size * self.num_agents
         return dataclasses.replace(self, num_updates=max(1, round(env_steps / per_update)))
 
 
 NARROW = Work("narrow", "CartPole-v1", num_envs=4, num_minibatches=4, num_updates=800)
-"""CleanRL's and PureJaxRL's own setting."""
+"""The default hyperparameters of CleanRL and PureJaxRL."""
 
 WORKS = (
     NARROW,
     Work("wide", "CartPole-v1", num_envs=512, num_minibatches=8, num_updates=12),
-    dataclasses.replace(NARROW, name="agents8", num_updates=200, num_seeds=8),
-    dataclasses.replace(NARROW, name="agents64", num_updates=100, num_seeds=64),
+    dataclasses.replace(NARROW, name="agents8", num_updates=200, num_agents=8),
+    dataclasses.replace(NARROW, name="agents64", num_updates=100, num_agents=64),
     Work("breakout", "Breakout-MinAtar", num_envs=64, num_minibatches=8, num_updates=30),
-    dataclasses.replace(NARROW, name="agents2048", num_updates=50, num_seeds=2048),
+    dataclasses.replace(NARROW, name="agents2048", num_updates=50, num_agents=2048),
     Work("envs4096", "CartPole-v1", num_envs=4096, num_minibatches=32, num_updates=20),
 )
 """The works that have a name; the last two are for a GPU."""
@@ -89,10 +86,10 @@ def find_work(name: str, num_updates: int | None = None) -> Work:
 
     Args:
         name: One of those in `WORKS`.
-        num_updates: How many updates it is to have; None: its own number.
+        num_updates: Its number of updates; None: as in `WORKS`.
 
     Raises:
-        AppError: There is none of that name, or it would have no updates.
+        AppError: There is no work of that name, or num_updates is less than 1.
     """
     named = {work.name: work for work in WORKS}
     if name not in named:

@@ -5,8 +5,8 @@ from typing import Any
 
 import griffe
 
-MARK = re.compile(r"[*\[<]|(?<!\w)_|_(?!\w)")
-"""What Markdown takes for emphasis, a link or HTML."""
+MARK = re.compile(r"\*(?!\*?\w+: )|[\[<]|(?<!\w)_|_(?!\w)")
+"""What Markdown takes for emphasis, a link or HTML; not the stars of an argument `**parts: `."""
 
 EQUATION = re.compile(r"\n(?=[ ]*[A-Za-z][\w']*(?:\([^)]*\))? = )")
 """The end of a line before one that starts with `name = `."""

@@ -1,87 +1,99 @@
 """PPO in pure JAX: the whole rollout-plus-update loop is one function that jits and vmaps."""
 
-from jax_ppo.advantages import compute_gae, normalize_advantages
+from jax_ppo.adapters import make_env
+from jax_ppo.adapters.gymnax import from_gymnax
+from jax_ppo.advantages import AdvantageFn, compute_gae, normalize_advantages
 from jax_ppo.config import ConfigError, PPOConfig
-from jax_ppo.diagnostics import approx_kl, clip_fraction, explained_variance
-from jax_ppo.distributions import Categorical, DiagGaussian, draw_noise
-from jax_ppo.envs import (
-    ContinuousActions,
-    DiscreteActions,
-    Environment,
-    EnvStep,
-    from_gymnax,
-    make_env,
+from jax_ppo.devices import (
+    Layout,
+    compiler_options,
+    config_axes,
+    init_train_states,
+    plan_layout,
+    train_agents,
+    train_updates,
 )
+from jax_ppo.diagnostics import approx_kl, clip_fraction, explained_variance
+from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
+from jax_ppo.envs import Environment, EnvStep, autoreset
 from jax_ppo.evaluate import evaluate_policy
-from jax_ppo.execution import Execution, compiler_options, config_axes, plan_execution
-from jax_ppo.losses import clipped_surrogate_loss, ppo_loss, value_loss
+from jax_ppo.losses import LossFn, clipped_surrogate_loss, ppo_loss, value_loss
 from jax_ppo.networks import Network, make_network
 from jax_ppo.normalize import RunningStats, init_stats, normalize, scale, update_stats
 from jax_ppo.permutations import draw_permutations
+from jax_ppo.ppo import Algorithm, AlgorithmFn, collect_from_draws, make_batch, ppo
 from jax_ppo.presets import PRESETS, preset
-from jax_ppo.rollout import collect_rollout, init_rollout_state
-from jax_ppo.schedules import adapt_kl_coef, scheduled
-from jax_ppo.train import (
-    Components,
-    draw_randomness,
-    init_train_state,
-    make_batch,
-    train,
-    train_agents,
-    train_step,
-    train_step_from_draws,
-    train_updates,
-)
+from jax_ppo.rollout import collect_rollout, draw_randomness, init_rollout_state
+from jax_ppo.schedules import Schedule, adapt_kl_coef, scheduled, warmup
+from jax_ppo.spaces import ActionSpace, ArraySpace, ContinuousActions, DiscreteActions
+from jax_ppo.train import train
 from jax_ppo.types import (
     Batch,
     EpisodeResults,
     Metrics,
     RandomDraws,
+    Rollout,
     RolloutState,
     TrainState,
     Transition,
 )
 from jax_ppo.update import (
+    Learner,
+    OptimizerFn,
     UpdateCoefficients,
     global_norm,
     gradient_step,
     make_optimizer,
     update_policy,
 )
+from jax_ppo.variants import TrustRegion, a2c, reinforce, reinforce_with_baseline, trpo
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActionSpace",
+    "AdvantageFn",
+    "Algorithm",
+    "AlgorithmFn",
+    "ArraySpace",
     "Batch",
     "Categorical",
-    "Components",
     "ConfigError",
     "ContinuousActions",
     "DiagGaussian",
     "DiscreteActions",
+    "Distribution",
     "EnvStep",
     "Environment",
     "EpisodeResults",
-    "Execution",
+    "Layout",
+    "Learner",
+    "LossFn",
     "Metrics",
     "Network",
-    "PRESETS",
+    "OptimizerFn",
     "PPOConfig",
+    "PRESETS",
     "RandomDraws",
+    "Rollout",
     "RolloutState",
     "RunningStats",
+    "Schedule",
     "TrainState",
     "Transition",
+    "TrustRegion",
     "UpdateCoefficients",
+    "a2c",
     "adapt_kl_coef",
     "approx_kl",
+    "autoreset",
     "clip_fraction",
     "clipped_surrogate_loss",
+    "collect_from_draws",
     "collect_rollout",
     "compiler_options",
     "compute_gae",
     "config_axes",
-    "draw_noise",
     "draw_permutations",
     "draw_randomness",
     "evaluate_policy",
@@ -91,24 +103,27 @@ __all__ = [
     "gradient_step",
     "init_rollout_state",
     "init_stats",
-    "init_train_state",
+    "init_train_states",
     "make_batch",
     "make_env",
     "make_network",
     "make_optimizer",
     "normalize",
     "normalize_advantages",
-    "plan_execution",
+    "plan_layout",
+    "ppo",
     "ppo_loss",
     "preset",
+    "reinforce",
+    "reinforce_with_baseline",
     "scale",
     "scheduled",
     "train",
     "train_agents",
-    "train_step",
-    "train_step_from_draws",
     "train_updates",
+    "trpo",
     "update_policy",
     "update_stats",
     "value_loss",
+    "warmup",
 ]

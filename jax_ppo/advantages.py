@@ -1,15 +1,35 @@
 """How much better an action was than the critic expected."""
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 
 from jax_ppo.shapes import check_same_shape
 
 
+class AdvantageFn(Protocol):
+    """An estimator of advantages, such as `compute_gae`."""
+
+    def __call__(
+        self,
+        rewards: jax.Array,
+        values: jax.Array,
+        next_values: jax.Array,
+        *,
+        terminated: jax.Array,
+        truncated: jax.Array,
+        gamma: jax.Array | float,
+        gae_lambda: jax.Array | float,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Advantages and returns, both [num_steps, num_envs]; arguments as for `compute_gae`."""
+
+
 def compute_gae(
     rewards: jax.Array,
     values: jax.Array,
     next_values: jax.Array,
+    *,
     terminated: jax.Array,
     truncated: jax.Array,
     gamma: jax.Array | float,

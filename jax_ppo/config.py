@@ -43,21 +43,22 @@ ANY = Interval()
 POSITIVE = Interval(low=0.0, low_open=True)
 NON_NEGATIVE = Interval(low=0.0)
 UNIT = Interval(low=0.0, high=1.0)
+WARMUP = Interval(low=0.0, high=1.0, low_open=True)
 
 
 def coefficient(default: float | None, interval: Interval) -> Any:
-    """Declare a leaf of the config's pytree: it may be traced, batched, and never recompiles."""
+    """Declare a leaf of the config's pytree, which may be traced or batched."""
     return field(default=default, metadata={"coefficient": True, "interval": interval})
 
 
 def count(default: int) -> Any:
-    """Declare a static whole number of at least one: it sets the shape of an array."""
+    """Declare a static integer of at least one, which sets the shape of an array."""
     return field(default=default, metadata={"minimum": 1})
 
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Everything that decides how an agent is trained, apart from its random key.
+    """Everything that determines how an agent is trained, apart from its random key.
 
     Fields that set shapes or choose code are static: changing one compiles a new program. The
     coefficients (and `env_params`) are leaves of a pytree: changing one reuses the program, and
@@ -90,12 +91,15 @@ class PPOConfig:
 
     learning_rate: float = coefficient(1e-3, NON_NEGATIVE)
     """Step size of the optimizer, at the start."""
-    learning_rate_schedule: Literal["constant", "linear"] = "linear"
-    """Whether the learning rate falls linearly to zero over training."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam, or Adam with decoupled weight decay."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the learning rate falls to zero over training, if it does."""
+    learning_rate_warmup: float | None = coefficient(None, WARMUP)
+    """Share of training over which the learning rate rises linearly to its schedule. None: no
+    warm-up."""
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Adam, Adam with decoupled weight decay, RMSProp (decay 0.99), or plain gradient descent."""
     adam_eps: float = coefficient(1e-5, POSITIVE)
-    """Added to the root of Adam's second moment."""
+    """Added to the root of the second moment of Adam and RMSProp."""
     weight_decay: float = coefficient(0.0, NON_NEGATIVE)
     """Decoupled weight decay; adamw only."""
     max_grad_norm: float | None = coefficient(0.5, POSITIVE)
@@ -110,8 +114,8 @@ class PPOConfig:
 
     clip_eps: float = coefficient(0.2, POSITIVE)
     """How far the probability ratio may move from 1 before the objective goes flat."""
-    clip_eps_schedule: Literal["constant", "linear"] = "constant"
-    """Whether clip_eps falls linearly to zero over training."""
+    clip_eps_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How clip_eps falls to zero over training, if it does."""
     value_clip_eps: float | None = coefficient(None, POSITIVE)
     """How far a value may move from the rollout's before its loss is clipped. None: no clipping."""
     vf_coef: float = coefficient(0.5, NON_NEGATIVE)
@@ -119,10 +123,10 @@ class PPOConfig:
     ent_coef: float = coefficient(0.0, NON_NEGATIVE)
     """Weight of the entropy bonus."""
     target_kl: float | None = coefficient(None, POSITIVE)
-    """Stop an update's gradient steps once approx_kl exceeds this. None: never."""
+    """approx_kl above which an update takes no more gradient steps. None: no limit."""
     kl_coef: float | None = coefficient(None, NON_NEGATIVE)
-    """Weight of the KL penalty, at the start; for the penalty alone, make clip_eps so wide that it
-    never acts. None: no penalty."""
+    """Weight of the KL penalty at the start; for the penalty without clipping, set clip_eps large.
+    None: no penalty."""
     adaptive_kl: bool = True
     """Whether kl_coef is doubled and halved to keep the KL divergence near kl_target."""
     kl_target: float = coefficient(0.01, POSITIVE)
@@ -205,7 +209,7 @@ def is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:
     """Whether the network starts with convolutions.
 
     Raises:
-        ConfigError: A CNN is asked for observations that are not images.
+        ConfigError: network = cnn, but observations are no images.
     """
     if config.network != "cnn":
         return config.network == "auto" and len(obs_shape) == 3
@@ -241,7 +245,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], cutoff: float = 0.5
 
     Args:
         kind: What it is the name of.
-        name: What was asked for.
+        name: The name that was given.
         known: What there is.
         cutoff: How alike a name must be to be suggested, in [0, 1].
     """
@@ -348,7 +352,9 @@ def _check_combinations(config: PPOConfig) -> None:
             f"set advantage_normalization to {'batch or ' * (config.batch_size > 1)}none"
         )
     decay = _concrete_numbers(config.weight_decay)
-    if config.optimizer == "adam" and decay is not None and np.any(decay > 0):
-        raise ConfigError("weight_decay needs optimizer = adamw; adam does not use it")
+    if config.optimizer != "adamw" and decay is not None and np.any(decay > 0):
+        raise ConfigError(
+            f"weight_decay needs optimizer = adamw; {config.optimizer} does not use it"
+        )
     if config.network == "cnn" and not config.conv_channels:
         raise ConfigError("network = cnn needs at least one entry in conv_channels")

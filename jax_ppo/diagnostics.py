@@ -1,4 +1,4 @@
-"""Numbers that say whether an update went well; none of them is differentiated."""
+"""Diagnostics of an update; no gradient is taken of them."""
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,9 @@ def clip_fraction(ratio: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
 
 
 def explained_variance(values: jax.Array, returns: jax.Array) -> jax.Array:
-    """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows nothing.
+    """1 - Var(returns - values) / Var(returns): 1 for a perfect critic, 0 for a constant one.
 
-    Where the returns are all equal, but for the rounding that made them from the values, there is
-    nothing to explain, and the answer is 0.
+    It is 0 where the returns are all equal up to rounding, and have no variance to explain.
 
     Args:
         values: The critic's estimates, any shape.

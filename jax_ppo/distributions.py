@@ -1,7 +1,7 @@
 """Action distributions: categorical, and Gaussian with a diagonal covariance.
 
-Both are values (pytrees) that answer five questions: sample, mode, log_prob, entropy, kl. Sampling
-takes its noise as an argument, so that the same draws can be handed to another implementation.
+Both are pytrees with five methods: sample, mode, log_prob, entropy, kl. Sampling takes its noise as
+an argument, so that another implementation can be given the same draws.
 """
 
 import math
@@ -40,7 +40,7 @@ class Categorical:
         """Log p_action = logits_action - log sum_i exp(logits_i) [...], in nats.
 
         Args:
-            action: Actions [...]; the answer is NaN where there is no such action.
+            action: Actions [...]; the result is NaN where there is no such action.
         """
         log_probs = jax.nn.log_softmax(self.logits)
         # Of few actions a masked sum is faster than an indexed read, whose gradient is a scatter.
@@ -104,7 +104,7 @@ class DiagGaussian:
 
 
 class Distribution(Protocol):
-    """What the trainer asks of an action distribution; any pytree that answers can be used."""
+    """An action distribution; any pytree with these methods can be used."""
 
     def sample(self, noise: jax.Array) -> jax.Array:
         """An action made of the given noise."""
@@ -120,17 +120,6 @@ class Distribution(Protocol):
 
     def kl(self, other: Any) -> jax.Array:
         """KL(self || other) [...], in nats, for another of the same kind."""
-
-
-def draw_noise(key: jax.Array, shape: tuple[int, ...], *, discrete: bool) -> jax.Array:
-    """Noise for `sample`: standard Gumbel for a Categorical, standard normal for a DiagGaussian.
-
-    Args:
-        key: Random key.
-        shape: Shape of the noise; its last axis is num_actions or action_dim.
-        discrete: Whether it is meant for a Categorical.
-    """
-    return jax.random.gumbel(key, shape) if discrete else jax.random.normal(key, shape)
 
 
 def _expectation(probs: jax.Array, values: jax.Array) -> jax.Array:

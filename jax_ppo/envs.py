@@ -1,31 +1,16 @@
 """Environments as two pure functions, reset and step, over a whole batch at a time.
 
 `step` resets by itself: where an episode ended, it returns the first observation of the next one,
-and beside it the observation before the reset, which is what the critic must judge.
-
-gymnax is imported where it is used: it computes while it is imported, and from then on JAX's
-devices are settled, so whoever imports this package could no longer choose them.
+and beside it the observation before the reset, which is what the critic must evaluate.
 """
 
-import dataclasses
-import importlib
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jax_ppo.config import ConfigError, PPOConfig, unknown_name
-from jax_ppo.threefry import unrolled
-
-NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
-"""Environments that gymnax builds only from data fetched over the network."""
-
-STEP_LIMIT = "max_steps_in_episode"
-"""gymnax's name of the time limit, among the parameters of an environment."""
+from jax_ppo.spaces import ActionSpace, ObservationSpace
 
 EnvState = Any
 """A pytree; every leaf [num_envs, ...]."""
@@ -48,288 +33,59 @@ class EnvStep(NamedTuple):
     """Observation that the step led to, before any reset [num_envs, *obs_shape]."""
 
 
-@dataclass(frozen=True)
-class DiscreteActions:
-    """Actions 0, 1, ..., num_actions - 1."""
+class ResetFn(Protocol):
+    """Starts an episode in every environment."""
 
-    num_actions: int
-
-    @property
-    def noise_dim(self) -> int:
-        """Random numbers that one sample takes."""
-        return self.num_actions
-
-    def to_env(self, action: jax.Array) -> jax.Array:
-        """The action as the environment takes it: unchanged."""
-        return action
+    def __call__(self, keys: jax.Array) -> tuple[jax.Array, EnvState]:
+        """Keys [num_envs] -> (obs [num_envs, *obs_shape], state)."""
 
 
-@dataclass(frozen=True, eq=False)
-class ContinuousActions:
-    """Real vectors between two bounds, which may be infinite.
+class StepFn(Protocol):
+    """Steps every environment, and starts a new episode where one ended; see `autoreset`."""
 
-    Compared by identity, as arrays have no hash: an environment can be a static argument of
-    `jax.jit`.
-    """
-
-    low: jax.Array
-    """[action_dim]."""
-    high: jax.Array
-    """[action_dim]."""
-    shape: tuple[int, ...]
-    """Shape that the environment takes one action in."""
-
-    @property
-    def noise_dim(self) -> int:
-        """Random numbers that one sample takes: action_dim."""
-        return math.prod(self.shape)
-
-    def to_env(self, action: jax.Array) -> jax.Array:
-        """The action as the environment takes it: clipped to the bounds, in its own shape.
-
-        Args:
-            action: [num_envs, action_dim].
-        """
-        clipped = jnp.clip(action, self.low[None], self.high[None])
-        return clipped.reshape(action.shape[0], *self.shape)
+    def __call__(self, keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
+        """Keys [num_envs], state and action [num_envs, ...] -> EnvStep."""
 
 
 @dataclass(frozen=True)
 class Environment:
     """A batch of independent environments, as functions."""
 
-    reset: Callable[[jax.Array], tuple[jax.Array, EnvState]]
-    """keys [num_envs] -> (obs [num_envs, *obs_shape], state)."""
-    step: Callable[[jax.Array, EnvState, jax.Array], EnvStep]
-    """(keys [num_envs], state, action [num_envs, ...]) -> EnvStep."""
-    obs_shape: tuple[int, ...]
-    """Shape of one observation, as the network sees it."""
-    actions: DiscreteActions | ContinuousActions
+    reset: ResetFn
+    """Starts an episode in every environment."""
+    step: StepFn
+    """Steps every environment."""
+    observation_space: ObservationSpace
+    """Shapes of one observation, as the network sees it."""
+    action_space: ActionSpace
     """What the agent may do."""
     max_episode_steps: int | None
     """The time limit, where it is known outside a trace; else None."""
 
 
-def make_env(config: PPOConfig) -> Environment:
-    """The environment that a config names, with its parameters replaced as the config says.
-
-    An env_id of the form `module:name` imports the module first, which is where an environment of
-    one's own can be registered with `gymnax.register`.
-
-    Args:
-        config: Gives env_id, env_kwargs and env_params.
-
-    Raises:
-        ConfigError: The id is unknown, the environment cannot be built, a parameter does not
-            exist, or its observations or actions are of a kind that is not supported.
-    """
-    return from_gymnax(*make_gymnax(config))
-
-
-def make_gymnax(config: PPOConfig) -> tuple[Any, Any]:
-    """The gymnax environment that a config names, and its parameters: what `make_env` wraps.
-
-    Args:
-        config: Gives env_id, env_kwargs and env_params.
-
-    Raises:
-        ConfigError: The id is unknown, the environment cannot be built, or a parameter does not
-            exist.
-    """
-    # Its modules compute constants, which must not become a part of what is being traced.
-    with jax.ensure_compile_time_eval():
-        import gymnax
-
-    env_id = _import_module_of(config.env_id)
-    if env_id not in gymnax.registered_envs:
-        raise ConfigError(unknown_name("environment", env_id, gymnax.registered_envs))
-    if env_id in NEEDS_DOWNLOAD:
-        raise ConfigError(
-            f"{env_id} needs a data set that would have to be downloaded, "
-            "so it cannot be trained on; every other environment can"
-        )
-    try:
-        with jax.ensure_compile_time_eval():
-            env, params = gymnax.make(env_id, **config.env_kwargs)
-    except Exception as error:
-        arguments = f" with env_kwargs {config.env_kwargs}" if config.env_kwargs else ""
-        raise ConfigError(f"{env_id} cannot be built{arguments}: {error}") from error
-    return env, replace_params(params, config.env_params)
-
-
-def _import_module_of(env_id: str) -> str:
-    """Import the module of `module:name`, if there is one, and give the name."""
-    module, separator, name = env_id.rpartition(":")
-    if not separator:
-        return env_id
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # importing runs the module, which may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"env_id {env_id!r}: cannot import {module!r} ({reason})") from error
-    return name
-
-
-def replace_params(params: Any, changes: Mapping[str, Any]) -> Any:
-    """Gymnax parameters with some of them replaced.
-
-    Args:
-        params: The environment's parameters, a dataclass.
-        changes: New values by name, each of its default's shape and whole where the default is.
-
-    Raises:
-        ConfigError: A name is not one of the parameters, or a value cannot stand for its default.
-    """
-    names = [spec.name for spec in dataclasses.fields(params)]
-    for name in changes:
-        if name not in names:
-            raise ConfigError(unknown_name("environment parameter", name, names))
-    limit = changes.get(STEP_LIMIT, 1)
-    if not isinstance(limit, jax.core.Tracer) and np.any(np.asarray(limit) < 1):
-        raise ConfigError(f"env_params: {STEP_LIMIT} must be at least 1, got {limit}")
-    defaults = {name: getattr(params, name) for name in changes}
-    typed = {name: _like_default(name, changes[name], defaults[name]) for name in changes}
-    return dataclasses.replace(params, **typed)
-
-
-def _like_default(name: str, value: Any, default: Any) -> Any:
-    """A new value of an environment parameter, whole if its default is a whole number."""
-    is_number = isinstance(value, (bool, int, float)) or hasattr(value, "dtype")
-    if not is_number or jnp.shape(value) != jnp.shape(default):
-        kind = f"an array of shape {jnp.shape(default)}" if jnp.ndim(default) else "a number"
-        raise ConfigError(f"env_params: {name} must be {kind} like {default}, got {value!r}")
-    if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(value)):
-        raise ConfigError(f"env_params: {name} must be finite, got {value}")
-    if type(default) is not int or jnp.issubdtype(jnp.result_type(value), jnp.integer):
-        return value
-    if isinstance(value, jax.core.Tracer):
-        return value.astype(jnp.int32)
-    if int(value) != value:
-        raise ConfigError(f"env_params: {name} must be a whole number like {default}, got {value}")
-    return int(value)
-
-
-def from_gymnax(env: Any, params: Any) -> Environment:
-    """Wrap a gymnax environment; this is all that a custom environment needs.
-
-    Args:
-        env: A gymnax `Environment` (1.0 or later).
-        params: Its parameters.
-
-    Raises:
-        ConfigError: Its observations are not one array, or its actions are neither discrete nor a
-            box.
-    """
-    from gymnax.environments import spaces
-
-    obs_space = env.observation_space(params)
-    obs, state = jax.eval_shape(env.reset_env, unrolled(jax.random.key(0)), params)
-    if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
-        raise ConfigError(
-            f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
-            "flatten them into one array"
-        )
-    encode = _observation_encoder(obs_space, obs)
-
-    def reset(keys: jax.Array) -> tuple[jax.Array, EnvState]:
-        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(unrolled(keys), params)
-        return encode(obs), _cast_like(env_state, state)
-
-    def step(keys: jax.Array, env_state: EnvState, action: jax.Array) -> EnvStep:
-        split = jax.vmap(jax.random.split)(unrolled(keys))
-        stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-        next_obs, next_state, reward, terminated, _ = stepped(
-            split[:, 0], env_state, action, params
-        )
-        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
-        next_obs, next_state = encode(next_obs), _cast_like(next_state, state)
-        done = terminated | truncated
-        obs, env_state = _autoreset(done, reset, split[:, 1], next_obs, next_state)
-        reward = reward.reshape(truncated.shape).astype(jnp.result_type(float))
-        return EnvStep(obs, env_state, reward, terminated, truncated, next_obs)
-
-    encoded = jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype))
-    return Environment(
-        reset=reset,
-        step=step,
-        obs_shape=encoded.shape[1:],
-        actions=_describe_actions(env, params),
-        max_episode_steps=_static_int(getattr(params, STEP_LIMIT, None)),
-    )
-
-
-def _autoreset(
+def autoreset(
     done: jax.Array,
-    reset: Callable[[jax.Array], tuple[jax.Array, EnvState]],
+    reset: ResetFn,
     keys: jax.Array,
+    *,
     next_obs: jax.Array,
     next_state: EnvState,
 ) -> tuple[jax.Array, EnvState]:
-    """Start a new episode in the environments that are done: its observation and its state."""
+    """Start a new episode in the environments that are done.
+
+    Args:
+        done: Where the episode ended [num_envs], bool.
+        reset: keys [num_envs] -> (obs, state), as `Environment.reset`.
+        keys: Random keys of the resets [num_envs].
+        next_obs: Observation that the step led to [num_envs, *obs_shape].
+        next_state: State that it led to, every leaf [num_envs, ...].
+
+    Returns:
+        Observation and state to go on from: those of a reset where done, else the given ones.
+    """
 
     def select(fresh: jax.Array, stepped: jax.Array) -> jax.Array:
         mask = done.reshape(done.shape + (1,) * (stepped.ndim - 1))
         return jnp.where(mask, fresh, stepped)
 
     return jax.tree.map(select, reset(keys), (next_obs, next_state))
-
-
-def _observation_encoder(space: Any, obs: Any) -> Callable[[jax.Array], jax.Array]:
-    """The function that makes a batch of raw observations into what the network takes.
-
-    Whole numbers from a Discrete space become one-hot vectors, a scalar becomes a vector of one
-    entry, and everything becomes floating point.
-    """
-    from gymnax.environments import spaces
-
-    dtype = jnp.result_type(float)
-    if isinstance(space, spaces.Discrete):
-        return lambda raw: jax.nn.one_hot(raw, space.n, dtype=dtype)
-    if obs.shape == ():
-        return lambda raw: raw[:, None].astype(dtype)
-    return lambda raw: raw.astype(dtype)
-
-
-def _describe_actions(env: Any, params: Any) -> DiscreteActions | ContinuousActions:
-    """The environment's action space in the two forms that the policy knows."""
-    from gymnax.environments import spaces
-
-    space = env.action_space(params)
-    if isinstance(space, spaces.Discrete):
-        return DiscreteActions(int(space.n))
-    if isinstance(space, spaces.Box):
-        dtype = jnp.result_type(float)
-        size = (math.prod(space.shape),)
-        low = jnp.broadcast_to(jnp.asarray(space.low, dtype), space.shape).reshape(size)
-        high = jnp.broadcast_to(jnp.asarray(space.high, dtype), space.shape).reshape(size)
-        return ContinuousActions(low, high, tuple(space.shape))
-    raise ConfigError(
-        f"{env.name}: actions of type {type(space).__name__} are not supported; "
-        "they must be Discrete or Box"
-    )
-
-
-def _cast_like(tree: Any, template: Any) -> Any:
-    """Give every leaf the dtype of the template's, so that a scan can carry it.
-
-    Raises:
-        ConfigError: A leaf that was made of whole numbers has become a fraction.
-    """
-    return jax.tree_util.tree_map_with_path(_cast_leaf, tree, template)
-
-
-def _cast_leaf(path: Any, leaf: Any, like: Any) -> jax.Array:
-    """One leaf of `_cast_like`."""
-    array = jnp.asarray(leaf)
-    if jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(like.dtype, jnp.floating):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        raise ConfigError(
-            f"the environment's state {name} is {like.dtype} after a reset and {array.dtype} after "
-            "a step, which would lose its fraction; let the reset make it a float"
-        )
-    return array.astype(like.dtype)
-
-
-def _static_int(value: Any) -> int | None:
-    """`value` as a whole number, or None if it is absent or being traced."""
-    return None if value is None or isinstance(value, jax.core.Tracer) else int(value)

@@ -1,5 +1,7 @@
 """The objective of PPO, term by term, from the outputs of the network."""
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 
@@ -8,6 +10,22 @@ from jax_ppo.diagnostics import approx_kl, clip_fraction
 from jax_ppo.distributions import Distribution
 from jax_ppo.shapes import check_same_shape
 from jax_ppo.types import Batch, Metrics
+
+
+class LossFn(Protocol):
+    """A loss of the network's outputs on a minibatch, such as `ppo_loss`."""
+
+    def __call__(
+        self,
+        distribution: Distribution,
+        values: jax.Array,
+        batch: Batch,
+        config: PPOConfig,
+        *,
+        clip_eps: jax.Array | float,
+        kl_coef: jax.Array | float | None,
+    ) -> tuple[jax.Array, Metrics]:
+        """The loss [], to be minimized, and what it measured; arguments as for `ppo_loss`."""
 
 
 def clipped_surrogate_loss(
@@ -81,6 +99,7 @@ def ppo_loss(
     values: jax.Array,
     batch: Batch,
     config: PPOConfig,
+    *,
     clip_eps: jax.Array | float,
     kl_coef: jax.Array | float | None = None,
 ) -> tuple[jax.Array, Metrics]:
@@ -95,8 +114,8 @@ def ppo_loss(
         kl_coef: Weight of the KL penalty; None for no penalty.
 
     Returns:
-        The loss [] and its parts: policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss,
-        and kl if there is a penalty.
+        The loss [] and its metrics: loss, policy_loss, value_loss, entropy, approx_kl,
+        clip_fraction, and kl if there is a penalty.
 
     Raises:
         ValueError: There is a penalty, but batch.old_distribution is None.
@@ -110,17 +129,18 @@ def ppo_loss(
     loss = policy + config.vf_coef * value - config.ent_coef * entropy
 
     log_ratio = jax.lax.stop_gradient(log_prob - batch.old_log_prob)
-    metrics = {
-        "policy_loss": policy,
-        "value_loss": value,
-        "entropy": entropy,
-        "approx_kl": approx_kl(log_ratio),
-        "clip_fraction": clip_fraction(jnp.exp(log_ratio), clip_eps),
-    }
+    kl = None
     if kl_coef is not None:
         if batch.old_distribution is None:
             raise ValueError("ppo_loss: a KL penalty needs batch.old_distribution")
         kl = jnp.mean(batch.old_distribution.kl(distribution))
         loss = loss + kl_coef * kl
-        metrics["kl"] = kl
-    return loss, {"loss": loss, **metrics}
+    return loss, Metrics(
+        loss=loss,
+        policy_loss=policy,
+        value_loss=value,
+        entropy=entropy,
+        approx_kl=approx_kl(log_ratio),
+        clip_fraction=clip_fraction(jnp.exp(log_ratio), clip_eps),
+        kl=kl,
+    )

@@ -1,31 +1,45 @@
 """The actor-critic: an MLP or a CNN, with separate trunks for policy and value or a shared one."""
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jax_ppo.config import PPOConfig, check_image_size, is_convolutional
-from jax_ppo.distributions import Categorical, DiagGaussian, Distribution
-from jax_ppo.envs import DiscreteActions, Environment
-from jax_ppo.orthogonal import orthogonal_kernel
-from jax_ppo.products import convolution, dense_product
+from jax_ppo.distributions import Distribution
+from jax_ppo.envs import Environment
+from jax_ppo.kernels.orthogonal import orthogonal_kernel
+from jax_ppo.kernels.products import convolution, dense_product
+from jax_ppo.spaces import ActionSpace, zero_observations
 from jax_ppo.types import Params
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish}
 
 
+class InitFn(Protocol):
+    """Makes parameters."""
+
+    def __call__(self, key: jax.Array) -> Params:
+        """Random key -> parameters."""
+
+
+class ApplyFn(Protocol):
+    """Evaluates policy and value function."""
+
+    def __call__(self, params: Params, obs: jax.Array) -> tuple[Distribution, jax.Array]:
+        """Parameters, obs [batch_size, *obs_shape] -> (policy, values [batch_size])."""
+
+
 class Network(NamedTuple):
     """An actor-critic as two functions; anything of this form can take its place."""
 
-    init: Callable[[jax.Array], Params]
-    """key -> params."""
-    apply: Callable[[Params, jax.Array], tuple[Distribution, jax.Array]]
-    """(params, obs [batch_size, *obs_shape]) -> (policy, values [batch_size])."""
+    init: InitFn
+    """Makes parameters."""
+    apply: ApplyFn
+    """Evaluates policy and value function."""
 
 
 def make_network(config: PPOConfig, env: Environment) -> Network:
@@ -33,21 +47,17 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
 
     Args:
         config: Gives the architecture and the initializer.
-        env: Gives the shape of observations and the kind of actions.
+        env: Gives the spaces of observations and actions.
 
     Raises:
-        ConfigError: A CNN is asked for observations that are not images, or too small for it.
+        ConfigError: network = cnn, but observations are no images, or too small for it.
     """
-    convolutional = is_convolutional(config, env.obs_shape)
+    obs_shape = env.observation_space.shape
+    convolutional = is_convolutional(config, obs_shape)
     if convolutional:
-        check_image_size(config, env.obs_shape)
-    module = ActorCritic(
-        discrete=isinstance(env.actions, DiscreteActions),
-        num_outputs=env.actions.noise_dim,
-        config=config,
-        convolutional=convolutional,
-    )
-    sample_obs = jnp.zeros((1, *env.obs_shape))
+        check_image_size(config, obs_shape)
+    module = ActorCritic(env.action_space, config, convolutional)
+    sample_obs = zero_observations(env.observation_space, 1)
     return Network(
         init=lambda key: module.init(key, sample_obs),
         apply=module.apply,  # type: ignore[arg-type]
@@ -57,10 +67,8 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
 class ActorCritic(nn.Module):
     """Maps observations to a policy and to values."""
 
-    discrete: bool
-    """Whether the policy is a Categorical; else a DiagGaussian."""
-    num_outputs: int
-    """Number of actions, or of the action's dimensions."""
+    action_space: ActionSpace
+    """Gives the size of the policy's output and the distribution made of it."""
     config: PPOConfig
     """Gives layer sizes, activation, initializer and log_std_init."""
     convolutional: bool
@@ -74,16 +82,14 @@ class ActorCritic(nn.Module):
         else:
             policy_features = self._trunk("policy_trunk", obs)
             value_features = self._trunk("value_trunk", obs)
-        policy_out = self._dense("policy_head", self.num_outputs, gain=0.01)(policy_features)
+        size = self.action_space.output_size
+        policy_out = self._dense("policy_head", size, gain=0.01)(policy_features)
         values = self._dense("value_head", 1, gain=1.0)(value_features)[..., 0]
-        return self._distribution(policy_out), values
-
-    def _distribution(self, policy_out: jax.Array) -> Distribution:
-        if self.discrete:
-            return Categorical(logits=policy_out)
-        init = nn.initializers.constant(self.config.log_std_init)
-        log_std = self.param("log_std", init, (self.num_outputs,), policy_out.dtype)
-        return DiagGaussian(mean=policy_out, log_std=jnp.broadcast_to(log_std, policy_out.shape))
+        log_std = None
+        if self.action_space.has_log_std:
+            init = nn.initializers.constant(self.config.log_std_init)
+            log_std = self.param("log_std", init, (size,), policy_out.dtype)
+        return self.action_space.distribution(policy_out, log_std), values
 
     def _trunk(self, name: str, obs: jax.Array) -> jax.Array:
         """Hidden layers: convolutions over [batch, height, width, channels], then dense ones."""
@@ -118,8 +124,8 @@ class ActorCritic(nn.Module):
         """Floating-point type, and the initializer if it is not the framework's own."""
         options: dict[str, Any] = {"param_dtype": jnp.result_type(float)}
         if not self.is_initializing():
-            # Flax asks the initializer for the shape that a kernel should have, each time that
-            # the network is applied: the simplest answers fastest.
+            # Flax calls the initializer for the shape of a kernel each time that the network is
+            # applied, so the cheapest initializer is used.
             options["kernel_init"] = nn.initializers.zeros
         elif self.config.initializer == "orthogonal":
             options["kernel_init"] = partial(orthogonal_kernel, gain=gain)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jax_ppo.collectives import mean_over_devices
+from jax_ppo.kernels.collectives import all_reduce_mean, num_shards
 
 EPSILON = 1e-8
 """Added to a variance before its root is taken, so that a constant stream divides by 1e-4."""
@@ -27,9 +27,7 @@ def init_stats(shape: tuple[int, ...]) -> RunningStats:
     return RunningStats(mean=jnp.zeros(shape), var=jnp.ones(shape), count=jnp.zeros(()))
 
 
-def update_stats(
-    stats: RunningStats, samples: jax.Array, axis_name: str | None = None
-) -> RunningStats:
+def update_stats(stats: RunningStats, samples: jax.Array) -> RunningStats:
     """Merge a batch of samples into the statistics, as if all had been seen at once.
 
     With n samples of mean m and variance v, delta = m - mean and N = count + n:
@@ -38,14 +36,13 @@ def update_stats(
     Args:
         stats: Statistics of what came before.
         samples: New samples [n, *shape], n >= 1.
-        axis_name: Mesh axis that the samples are spread over, inside `jax.shard_map`.
 
     Source: Chan, Golub and LeVeque (1979), equations 2.1a and 2.1b.
     """
-    n = samples.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+    n = samples.shape[0] * num_shards()
     total = stats.count + n
-    mean = mean_over_devices(jnp.mean(samples, axis=0), axis_name)
-    var = mean_over_devices(jnp.mean(jnp.square(samples - mean[None]), axis=0), axis_name)
+    mean = all_reduce_mean(jnp.mean(samples, axis=0))
+    var = all_reduce_mean(jnp.mean(jnp.square(samples - mean[None]), axis=0))
     delta = mean - stats.mean
     squares = stats.count * stats.var + n * var
     squares = squares + jnp.square(delta) * (stats.count * n / total)

@@ -1,10 +1,10 @@
-"""The orders in which an update goes through its samples."""
+"""Random permutations of the samples of an update."""
 
 import jax
 import jax.numpy as jnp
 
 NUM_ROUNDS = 8
-"""Rounds of mixing; from 6 on, no statistic that the tests take tells the result from a shuffle."""
+"""Rounds of mixing; from 6 on, no statistic in the tests tells the result from a shuffle."""
 
 
 def draw_permutations(key: jax.Array, num_permutations: int, size: int) -> jax.Array:
@@ -24,8 +24,8 @@ def draw_permutations(key: jax.Array, num_permutations: int, size: int) -> jax.A
         [num_permutations, size], int32.
 
     Source: the round is that of O'Neill's (2014) PCG generators, a linear congruence and an
-    xorshift; walking until the set is reached again: Black and Rogaway (2002), "Ciphers with
-    arbitrary finite domains", method 2.
+    xorshift; cycle walking (the repetition): Black and Rogaway (2002), "Ciphers with arbitrary
+    finite domains", method 2.
     """
     words = jax.random.bits(key, (2, NUM_ROUNDS, num_permutations, 1), jnp.uint32)
     start = jnp.broadcast_to(jnp.arange(size, dtype=jnp.uint32), (num_permutations, size))

@@ -1,6 +1,6 @@
-"""How coefficients move over training. Schedules count updates, not gradient steps."""
+"""How coefficients change over training. Schedules count updates, not gradient steps."""
 
-from typing import Literal
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,27 +9,63 @@ KL_COEF_BOUNDS = (2.0**-20, 2.0**20)
 """The least and the greatest coefficient of the KL penalty that adaptation leads to."""
 
 
+class Schedule(Protocol):
+    """A factor that a coefficient is multiplied by, update by update."""
+
+    def __call__(self, update: jax.Array | int, num_updates: int) -> jax.Array | float:
+        """The factor [] during update number `update`, counted from 0, of `num_updates`."""
+
+
+def linear(update: jax.Array | int, num_updates: int) -> jax.Array | float:
+    """(num_updates - update) / num_updates: from 1 down to 1 / num_updates, never 0."""
+    # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
+    return (num_updates - update) * (1.0 / num_updates)
+
+
+def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
+    """(1 + cos(pi update / num_updates)) / 2: from 1 down along half a cosine, never 0.
+
+    Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
+    equation 5, without restarts.
+    """
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * (update * (1.0 / num_updates))))
+
+
+SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}
+"""Schedules by the names that a config gives them; `constant` changes nothing."""
+
+
 def scheduled(
     initial: jax.Array | float,
-    schedule: Literal["constant", "linear"],
+    schedule: str | Schedule,
     update: jax.Array | int,
     num_updates: int,
 ) -> jax.Array | float:
-    """The coefficient during update number `update`, counted from 0.
-
-    constant: c.  linear: c (num_updates - update) / num_updates, so the first update uses c and the
-    last one c / num_updates; zero is never reached.
+    """The coefficient during update number `update`: initial * schedule(update, num_updates).
 
     Args:
-        initial: c.
-        schedule: Which of the two.
+        initial: The coefficient at the start.
+        schedule: "constant", a name of SCHEDULES, or a schedule of one's own.
         update: Updates already done [].
         num_updates: Updates in all.
     """
     if schedule == "constant":
         return initial
-    # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
-    return initial * ((num_updates - update) * (1.0 / num_updates))
+    factor = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    return initial * factor(update, num_updates)
+
+
+def warmup(share: jax.Array | float, update: jax.Array | int, num_updates: int) -> jax.Array:
+    """min(1, (update + 1) / (share num_updates)): the factor of a linear warm-up.
+
+    The first update already has a factor above 0.
+
+    Args:
+        share: Share of training that the warm-up takes, in (0, 1].
+        update: Updates already done [].
+        num_updates: Updates in all.
+    """
+    return jnp.minimum((update + 1) / (share * num_updates), 1.0)
 
 
 def adapt_kl_coef(

@@ -17,8 +17,82 @@ from jax_ppo.normalize import RunningStats
 Params = Any
 """A pytree of network parameters."""
 
-Metrics = dict[str, jax.Array]
-"""Name to scalar, one entry per diagnostic; `train` stacks them to [num_updates]."""
+
+@struct.dataclass
+class Metrics:
+    """The measurements of one update, each a scalar; `train` stacks them to [num_updates].
+
+    A field is None where the algorithm does not measure it. The measurements of the loss are means
+    over the gradient steps taken (over the one that fired the KL stop if none was).
+    """
+
+    episode_return: jax.Array | None = None
+    """Mean return of the episodes that ended, in units of reward; NaN where none ended."""
+    episode_length: jax.Array | None = None
+    """Mean length of these episodes, in steps; NaN where none ended."""
+    num_episodes: jax.Array | None = None
+    """Number of these episodes, int32."""
+    reward_mean: jax.Array | None = None
+    """Mean reward of a step, scaled with normalize_rewards."""
+    loss: jax.Array | None = None
+    """The loss that gradients were taken of."""
+    policy_loss: jax.Array | None = None
+    """Its policy term, in units of advantage."""
+    value_loss: jax.Array | None = None
+    """Its value term, in units of value squared."""
+    entropy: jax.Array | None = None
+    """Mean entropy of the policy, in nats."""
+    approx_kl: jax.Array | None = None
+    """Estimate of KL(old || new) from samples, in nats; see `diagnostics.approx_kl`."""
+    approx_kl_max: jax.Array | None = None
+    """Largest approx_kl of a minibatch, that of the step that fired the KL stop included."""
+    clip_fraction: jax.Array | None = None
+    """Share of samples whose probability ratio left the clip range, in [0, 1]."""
+    kl: jax.Array | None = None
+    """KL(old || new) in closed form, in nats: with a KL penalty during the gradient steps; of TRPO
+    that of its step."""
+    grad_norm: jax.Array | None = None
+    """Global norm of the gradient, before clipping."""
+    kl_stop: jax.Array | None = None
+    """1 if the KL stop ended the gradient steps of this update, else 0."""
+    gradient_steps: jax.Array | None = None
+    """Number of gradient steps taken."""
+    kl_after_update: jax.Array | None = None
+    """KL(old || new) over the whole batch after the last gradient step, in nats."""
+    kl_coef: jax.Array | None = None
+    """Weight of the KL penalty in this update."""
+    surrogate_improvement: jax.Array | None = None
+    """mean((r - 1) A) of TRPO's step, in units of advantage."""
+    step_fraction: jax.Array | None = None
+    """TRPO's step as a part of the longest step; 0 if no step was taken."""
+    cg_residual: jax.Array | None = None
+    """|H x - g| / |g| of TRPO's conjugate gradients."""
+    explained_variance: jax.Array | None = None
+    """1 - Var(returns - values) / Var(returns) of the batch."""
+    advantage_std: jax.Array | None = None
+    """Standard deviation of the advantages before normalization, in units of advantage."""
+    value_mean: jax.Array | None = None
+    """Mean of the critic's values in the batch."""
+    param_norm: jax.Array | None = None
+    """Global norm of the parameters after the update."""
+    learning_rate: jax.Array | None = None
+    """Learning rate of this update."""
+    clip_eps: jax.Array | None = None
+    """Half width of the clip range in this update."""
+    extra: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    """Whatever else a loss or an algorithm of one's own measures, by name."""
+
+    def as_dict(self) -> dict[str, jax.Array]:
+        """What was measured, by name, with `extra` among the others."""
+        fields = {name: value for name, value in vars(self).items() if name != "extra"}
+        measured = {name: value for name, value in fields.items() if value is not None}
+        return {**measured, **self.extra}
+
+    def merge(self, other: "Metrics") -> "Metrics":
+        """Both measurements in one record; where both have a field, that of `other`."""
+        fields = {name: value for name, value in vars(other).items() if name != "extra"}
+        measured = {name: value for name, value in fields.items() if value is not None}
+        return dataclasses.replace(self, **measured, extra={**self.extra, **other.extra})
 
 
 @struct.dataclass
@@ -26,18 +100,18 @@ class Transition:
     """One step of every environment; a rollout stacks them to [num_steps, num_envs, ...]."""
 
     obs: jax.Array
-    """Observation that the policy saw (normalized if the config says so) [num_envs, *obs_shape]."""
+    """Input of the policy, normalized with normalize_observations [num_envs, *obs_shape]."""
     action: jax.Array
     """Sampled action, before clipping to the bounds of the space [num_envs]
     (discrete) or [num_envs, action_dim]."""
     reward: jax.Array
-    """Reward of the step (scaled if the config says so) [num_envs]."""
+    """Reward of the step, scaled with normalize_rewards [num_envs]."""
     terminated: jax.Array
-    """Whether the episode reached an end of its own: nothing follows [num_envs], bool."""
+    """Whether the episode ended in a terminal state, which has no future [num_envs], bool."""
     truncated: jax.Array
-    """Whether a time limit cut the episode: the future still has value [num_envs], bool."""
+    """Whether a time limit ended the episode, whose future still has value [num_envs], bool."""
     next_obs: jax.Array
-    """Observation s'_t before autoreset, as the policy would see it [num_envs, *obs_shape]."""
+    """Observation s'_t before autoreset, normalized likewise [num_envs, *obs_shape]."""
 
 
 @struct.dataclass
@@ -62,7 +136,7 @@ class Batch:
 
 @struct.dataclass
 class RolloutState:
-    """What one rollout hands to the next."""
+    """What the next rollout starts from."""
 
     env_state: Any
     """The environments' own states, every leaf [num_envs, ...]."""
@@ -85,11 +159,23 @@ class RandomDraws:
     """Every random number of one train step, drawn up front."""
 
     noise: jax.Array
-    """Noise that turns a distribution into a sample [num_steps, num_envs, noise_dim]."""
+    """Noise that turns a distribution into a sample [num_steps, num_envs, output_size]."""
     env_keys: jax.Array
     """A random key per environment step [num_steps, num_envs]."""
     permutations: jax.Array
     """An order of the samples per epoch [update_epochs, batch_size], int32."""
+
+
+@struct.dataclass
+class Rollout:
+    """What `Algorithm.collect` gives to `Algorithm.learn`."""
+
+    transitions: Transition
+    """Every leaf [num_steps, num_envs, ...]."""
+    permutations: jax.Array
+    """An order of the samples per epoch [update_epochs, batch_size], int32."""
+    metrics: Metrics
+    """Of the episodes that ended."""
 
 
 @struct.dataclass
@@ -99,9 +185,9 @@ class TrainState:
     params: Params
     """Network parameters."""
     opt_state: Any
-    """State of the optax optimizer: Adam's moments and step count."""
+    """State of the optimizer, such as Adam's moments and step count."""
     rollout: RolloutState
-    """Where the environments stand, and the running statistics."""
+    """State of the environments, and the running statistics."""
     key: jax.Array
     """Random key of the next train step []."""
     update: jax.Array

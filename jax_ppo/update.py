@@ -1,8 +1,8 @@
 """Several epochs of gradient steps on the samples of one rollout."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,21 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jax_ppo.advantages import normalize_advantages
-from jax_ppo.collectives import mean_over_devices, own_share, place_in_shares
 from jax_ppo.config import ConfigError, PPOConfig
-from jax_ppo.losses import ppo_loss
+from jax_ppo.kernels.collectives import all_reduce_mean, gathered_rows, local_shard
+from jax_ppo.losses import LossFn, ppo_loss
 from jax_ppo.networks import Network
 from jax_ppo.types import Batch, Metrics, Params
 
-LossFn = Callable[..., tuple[jax.Array, Metrics]]
-"""A function with the arguments and results of `ppo_loss`."""
+RMSPROP_DECAY = 0.99
+"""Decay of RMSProp's second moment, as in the experiments of Mnih et al. (2016)."""
+
+
+class OptimizerFn(Protocol):
+    """Makes an optimizer for a learning rate; every optimizer of optax is one: `optax.rmsprop`."""
+
+    def __call__(self, learning_rate: jax.Array | float) -> optax.GradientTransformation:
+        """The optimizer; the structure of its state must not depend on the learning rate."""
 
 
 class UpdateCoefficients(NamedTuple):
@@ -32,35 +39,57 @@ class Learner(NamedTuple):
     """What a gradient step changes."""
 
     params: Params
+    """Network parameters."""
     opt_state: Any
+    """State of `make_optimizer`."""
     stopped: jax.Array
     """Whether the KL stop has fired in this update [], bool."""
 
+    @classmethod
+    def start(cls, params: Params, opt_state: Any) -> "Learner":
+        """The learner before the first step of an update."""
+        return cls(params, opt_state, jnp.zeros((), bool))
+
 
 def make_optimizer(
-    config: PPOConfig, learning_rate: jax.Array | float
+    config: PPOConfig,
+    learning_rate: jax.Array | float,
+    optimizer_fn: OptimizerFn | None = None,
 ) -> optax.GradientTransformation:
-    """Clip the gradient's global norm, then Adam or AdamW.
+    """Clip the gradient's global norm, then the optimizer.
 
-    g' = g min(1, max_grad_norm / |g|);  m and v are the usual moments of g';
-    theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta).
+    g' = g min(1, max_grad_norm / |g|);  m and v are the usual moments of g'; then
+    adam:     theta' = theta - learning_rate m_hat / (sqrt(v_hat) + eps)
+    adamw:    theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta)
+    rmsprop:  theta' = theta - learning_rate g' / (sqrt(v) + eps), v decaying by 0.99
+    sgd:      theta' = theta - learning_rate g'
 
-    All parameters are treated as one long vector, so that the moments are two vectors: a dozen
-    small arrays would cost a processor more in starts than in arithmetic, and compile for longer.
-    The state's structure does not depend on the learning rate, which may be traced.
+    The config's optimizers treat all parameters as one long vector, so that the moments are two
+    vectors: a dozen small arrays would need more kernels, and compile for longer. The state's
+    structure does not depend on the learning rate, which may be traced.
 
     Args:
-        config: Gives optimizer, max_grad_norm, adam_eps and weight_decay.
+        config: Gives max_grad_norm, and optimizer, adam_eps and weight_decay.
         learning_rate: Step size.
+        optimizer_fn: An optimizer to use in place of the config's; it is given the parameters as
+            they are, not as one vector.
 
-    Source: Kingma and Ba (2015), algorithm 1; decay: Loshchilov and Hutter (2019), algorithm 2.
+    Source: Kingma and Ba (2015), algorithm 1; weight decay: Loshchilov and Hutter (2019), algorithm
+    2; RMSProp: Tieleman and Hinton (2012), "Neural networks for machine learning", lecture 6.5.
     """
     parts = []
     if config.max_grad_norm is not None:
         parts.append(optax.clip_by_global_norm(config.max_grad_norm))
-    parts.append(optax.scale_by_adam(eps=config.adam_eps))
+    if optimizer_fn is not None:
+        return optax.chain(*parts, optimizer_fn(learning_rate))
+    if config.optimizer in ("adam", "adamw"):
+        parts.append(optax.scale_by_adam(eps=config.adam_eps))
     if config.optimizer == "adamw":
         parts.append(optax.add_decayed_weights(config.weight_decay))
+    if config.optimizer == "rmsprop":
+        parts.append(
+            optax.scale_by_rms(decay=RMSPROP_DECAY, eps=config.adam_eps, eps_in_sqrt=False)
+        )
     return optax.flatten(optax.chain(*parts, optax.scale(-1.0 * learning_rate)))
 
 
@@ -72,14 +101,44 @@ def global_norm(tree: Any) -> jax.Array:
     return jnp.linalg.norm(ravel_pytree(tree)[0])
 
 
+def loss_gradient(
+    params: Params,
+    batch: Batch,
+    config: PPOConfig,
+    network: Network,
+    *,
+    coefficients: UpdateCoefficients,
+    loss_fn: LossFn = ppo_loss,
+) -> tuple[Params, Metrics]:
+    """Gradient of the loss in every parameter, and the loss's metrics.
+
+    Args:
+        params: Where to take it.
+        batch: The minibatch, or this device's shard of it; advantages are used as they are.
+        config: The coefficients that stay constant.
+        network: The actor-critic.
+        coefficients: Those that change over training.
+        loss_fn: The loss.
+    """
+
+    def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
+        distribution, values = network.apply(params, batch.obs)
+        _, clip_eps, kl_coef = coefficients
+        return loss_fn(distribution, values, batch, config, clip_eps=clip_eps, kl_coef=kl_coef)
+
+    gradient_and_metrics: tuple[Params, Metrics] = jax.grad(loss_of, has_aux=True)(params)
+    return all_reduce_mean(gradient_and_metrics)
+
+
 def gradient_step(
     learner: Learner,
     batch: Batch,
     config: PPOConfig,
     network: Network,
+    *,
     coefficients: UpdateCoefficients,
     loss_fn: LossFn = ppo_loss,
-    axis_name: str | None = None,
+    optimizer_fn: OptimizerFn | None = None,
 ) -> tuple[Learner, Metrics]:
     """One step of the optimizer on one minibatch, unless the KL stop has fired.
 
@@ -88,95 +147,109 @@ def gradient_step(
 
     Args:
         learner: Parameters, optimizer state and whether the stop has fired.
-        batch: The minibatch, or this device's share of it; advantages are used as they are.
+        batch: The minibatch, or this device's shard of it; advantages are used as they are.
         config: The coefficients that stay constant.
         network: The actor-critic.
-        coefficients: The ones that do not.
-        loss_fn: The loss, as `ppo_loss`.
-        axis_name: Mesh axis that the minibatch is spread over, inside `jax.shard_map`.
+        coefficients: Those that change over training.
+        loss_fn: The loss.
+        optimizer_fn: As for `make_optimizer`.
 
     Returns:
-        The learner after the step, and the loss's metrics with grad_norm (before clipping) and
-        `taken`: 1 where the step was taken, else 0.
+        The learner after the step, and the loss's metrics with grad_norm (before clipping).
 
     Raises:
         ConfigError: There is a target_kl, but the loss does not measure approx_kl.
     """
-
-    def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-        distribution, values = network.apply(params, batch.obs)
-        _, clip_eps, kl_coef = coefficients
-        return loss_fn(distribution, values, batch, config, clip_eps, kl_coef)
-
-    gradient, metrics = mean_over_devices(
-        jax.grad(loss_of, has_aux=True)(learner.params), axis_name
+    gradient, metrics = loss_gradient(
+        learner.params, batch, config, network, coefficients=coefficients, loss_fn=loss_fn
     )
-    optimizer = make_optimizer(config, coefficients.learning_rate)
+    optimizer = make_optimizer(config, coefficients.learning_rate, optimizer_fn)
     steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
     after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
     if config.target_kl is not None:
-        if "approx_kl" not in metrics:
+        if metrics.approx_kl is None:
             raise ConfigError("target_kl needs a loss_fn whose metrics have approx_kl")
         # Not `>`: a divergence that is not a number must stop too.
-        stopped = learner.stopped | ~(metrics["approx_kl"] <= config.target_kl)
+        stopped = learner.stopped | ~(metrics.approx_kl <= config.target_kl)
         after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, learner)
         after = after._replace(stopped=stopped)
-    taken = 1.0 - after.stopped.astype(jnp.result_type(float))
-    return after, {**metrics, "grad_norm": global_norm(gradient), "taken": taken}
+    return after, dataclasses.replace(metrics, grad_norm=global_norm(gradient))
 
 
 def update_policy(
-    params: Params,
-    opt_state: Any,
+    learner: Learner,
     batch: Batch,
     permutations: jax.Array,
     config: PPOConfig,
+    *,
     network: Network,
     coefficients: UpdateCoefficients,
     loss_fn: LossFn = ppo_loss,
-    axis_name: str | None = None,
-) -> tuple[Params, Any, Metrics]:
+    optimizer_fn: OptimizerFn | None = None,
+) -> tuple[Learner, Metrics]:
     """update_epochs passes over the batch, each in num_minibatches shuffled parts.
 
     Args:
-        params: Network parameters.
-        opt_state: State of `make_optimizer`.
+        learner: Parameters, state of `make_optimizer`, and False: `Learner.start` makes it.
         batch: The samples [batch_size, ...], as `make_batch` arranges them.
         permutations: An order of the samples per epoch [update_epochs, batch_size], int32.
         config: Everything that stays constant.
         network: The actor-critic.
         coefficients: Learning rate, clip_eps and kl_coef of this update.
-        loss_fn: The loss, as `ppo_loss`.
-        axis_name: Mesh axis over which every minibatch is spread, inside `jax.shard_map`.
+        loss_fn: The loss.
+        optimizer_fn: As for `make_optimizer`.
 
     Returns:
-        New parameters, new optimizer state, and the metrics: each of the loss's averaged over the
+        The learner after the last step, and the metrics: each of the loss's averaged over the
         gradient steps that were taken (over the one that fired the stop if none was), grad_norm
-        likewise, approx_kl_max (the largest approx_kl of a minibatch, the one that fired the stop
-        included), kl_stop (1 if the stop fired, else 0) and gradient_steps (how many were taken).
+        likewise, approx_kl_max, kl_stop and gradient_steps.
     """
-    places = place_in_shares(permutations, config.num_steps, config.num_envs, axis_name)
-    indices = places.reshape(-1, config.minibatch_size)
-    advantages = arrange_advantages(batch.advantages, indices, config.advantage_normalization)
+    rows = gathered_rows(permutations, config.num_steps, config.num_envs)
+    rows = rows.reshape(-1, config.minibatch_size)
+    advantages = arrange_advantages(batch.advantages, rows, config.advantage_normalization)
+    take_step = partial(
+        gradient_step,
+        config=config,
+        network=network,
+        coefficients=coefficients,
+        loss_fn=loss_fn,
+        optimizer_fn=optimizer_fn,
+    )
 
-    def step(learner: Learner, minibatch: tuple[jax.Array, ...]) -> tuple[Learner, Metrics]:
+    def step(learner: Learner, minibatch: tuple[jax.Array, jax.Array]) -> tuple[Learner, tuple]:
         rows, advantages = minibatch
         samples = jax.tree.map(lambda leaf: leaf[rows], batch)
-        samples = dataclasses.replace(samples, advantages=advantages)
-        return gradient_step(learner, samples, config, network, coefficients, loss_fn, axis_name)
+        learner, metrics = take_step(learner, dataclasses.replace(samples, advantages=advantages))
+        return learner, (metrics, 1.0 - learner.stopped.astype(jnp.result_type(float)))
 
-    minibatches = [own_share(array, axis_name, axis=1) for array in (indices, advantages)]
-    learner = Learner(params, opt_state, jnp.zeros((), bool))
-    learner, metrics = jax.lax.scan(step, learner, tuple(minibatches))
-    taken = metrics.pop("taken")
+    minibatches = (local_shard(rows, axis=1), local_shard(advantages, axis=1))
+    learner, (metrics, taken) = jax.lax.scan(step, learner, minibatches)
+    return learner, summarize_steps(metrics, taken)
+
+
+def summarize_steps(metrics: Metrics, taken: jax.Array) -> Metrics:
+    """The metrics of an update from those of its gradient steps.
+
+    Args:
+        metrics: Every field [num_gradient_steps].
+        taken: 1 where the step was taken, else 0 [num_gradient_steps].
+
+    Returns:
+        Means over the steps taken (over the first if none was), approx_kl_max over these and the
+        one that fired the KL stop, kl_stop and gradient_steps, each [].
+    """
     counted = taken.at[0].set(1.0) > 0
-    averages = {name: jnp.mean(value, where=counted) for name, value in metrics.items()}
+    averages = jax.tree.map(partial(jnp.mean, where=counted), metrics)
     seen = jnp.concatenate([jnp.ones_like(taken[:1]), taken[:-1]]) > 0
-    if "approx_kl" in metrics:
-        averages["approx_kl_max"] = jnp.max(metrics["approx_kl"], where=seen, initial=0.0)
-    averages["kl_stop"] = learner.stopped.astype(taken.dtype)
-    averages["gradient_steps"] = jnp.sum(taken)
-    return learner.params, learner.opt_state, averages
+    approx_kl_max = None
+    if metrics.approx_kl is not None:
+        approx_kl_max = jnp.max(metrics.approx_kl, where=seen, initial=0.0)
+    return dataclasses.replace(
+        averages,
+        approx_kl_max=approx_kl_max,
+        kl_stop=1.0 - taken[-1],
+        gradient_steps=jnp.sum(taken),
+    )
 
 
 def arrange_advantages(

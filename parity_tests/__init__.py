@@ -1,4 +1,4 @@
-"""The proof that two implementations are one algorithm, and the tools to prove it of your own."""
+"""Checks that two implementations are the same algorithm, and the tools to check your own."""
 
 from parity_tests.compare import Tolerance
 from parity_tests.harness import check_parity

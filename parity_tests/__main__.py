@@ -1,4 +1,4 @@
-"""The proof as a program: `python -m parity_tests`, and `python -m parity_tests learning`."""
+"""The command-line program: `python -m parity_tests`, and `python -m parity_tests learning`."""
 
 import argparse
 import dataclasses
@@ -37,7 +37,7 @@ DEVICES = ("cpu", "gpu", "tpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the proof, print its table, and write it down.
+    """Run the comparisons, print their table, and write the report.
 
     Args:
         arguments: Words of the command line; None: those of the process.
@@ -65,7 +65,7 @@ def use_device(name: str) -> str:
         name: cpu, gpu or tpu.
 
     Returns:
-        What the device calls itself.
+        The name of the device.
 
     Raises:
         RuntimeError: This machine has none, or this JAX cannot use it.
@@ -82,7 +82,7 @@ def use_device(name: str) -> str:
 
 
 def run_report(options: argparse.Namespace, machine: dict[str, Any], folder: Path) -> bool:
-    """Levels 1 to 7 and the teeth.
+    """Levels 1 to 7 and the planted mistakes.
 
     Returns:
         Whether everything agrees and every mistake is caught.
@@ -139,7 +139,7 @@ def write_report(
 
     Args:
         rows: The table.
-        caught: The teeth.
+        caught: The planted mistakes.
         horizons: Of lockstep, one per precision; may be empty.
         machine: What it was made with.
         folder: Where to.
@@ -161,7 +161,7 @@ def write_report(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m parity_tests",
-        description="Prove that jax_ppo and torch_ref are one algorithm, and write the proof down.",
+        description="Check that jax_ppo and torch_ref are the same algorithm, and write a report.",
     )
     levels = ", ".join(f"{level} {name}" for level, name in NAMES.items())
     parser.add_argument(

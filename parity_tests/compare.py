@@ -17,7 +17,7 @@ class Tolerance:
     """How far apart two results may be, in rounding units.
 
     A difference of n means n * eps * scale, where eps is the precision's and scale is the largest
-    magnitude in the array, or what `check_parity` is told with `terms`.
+    magnitude in the array, or what the argument `terms` of `check_parity` gives.
     """
 
     value: float = 8.0
@@ -43,7 +43,7 @@ NOTHING = Errors(0.0, 0.0, 0.0, 0.0, (), 0.0, None, None)
 """Errors of a comparison that could not be made."""
 
 RESOLUTION = 1e-9
-"""Central differences less certain than this, relative to the gradient, prove nothing."""
+"""Central differences less certain than this, relative to the gradient, are not compared with."""
 
 
 class Comparer(NamedTuple):
@@ -88,14 +88,14 @@ class Comparer(NamedTuple):
             yield self._entry(name, pair, gradient, slope, units, size, uncertainty)
 
     def _stated(self) -> set[str]:
-        """Gradients for which the boundary says what to expect."""
+        """Gradients that the boundary gives expected values for."""
         boundary = self.case.boundary
         return set() if boundary is None else {*boundary.jax, *boundary.torch}
 
     def _expected(
         self, side: str, outcome: Outcome, expected: Mapping[str, Any]
     ) -> Iterator[Entry]:
-        """One side's gradients on a boundary against those that the caller states."""
+        """One side's gradients on a boundary against the expected values that the caller gives."""
         units = self.tolerance.of(gradient=True, oracle=False)
         for name, slope in expected.items():
             pair = f"{side} - expected"

@@ -76,9 +76,9 @@ class _Line(NamedTuple):
 def _ridders(line: _Line, step: Any) -> tuple[np.ndarray, np.ndarray]:
     """Richardson extrapolation over shrinking steps: the best of its tableau, and its error.
 
-    Each column removes one more even power of the step. An entry's error is judged by how much it
-    differs from its two parents, and by rounding, so both a step that is too long (or that crosses
-    a kink) and one that is too short are left out.
+    Each column removes one more even power of the step. An entry's error is estimated from rounding
+    and from how much it differs from its two parents, so both a step that is too long (or that
+    crosses a kink) and one that is too short are left out.
 
     Source: Ridders (1982), "Accurate computation of F'(x) and F'(x)F''(x)".
     """

@@ -1,4 +1,4 @@
-"""Checking a loss of your own: write it in JAX and in PyTorch, say what goes in, read the report.
+"""Checking a loss of your own: write it in JAX and in PyTorch, specify the inputs, read the report.
 
 Run it with `python -m parity_tests.example_own_loss`. It checks the value loss of a paper that uses
 the Huber function, first a correct pair of functions, then one with a mistake in it.
@@ -19,17 +19,17 @@ def jax_loss(values: jax.Array, returns: jax.Array) -> jax.Array:
 
 
 def torch_loss(values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
-    """The same, from PyTorch's own collection."""
+    """The same, with PyTorch's own function."""
     return torch.nn.functional.huber_loss(values, returns)
 
 
 def wrong_torch_loss(values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
-    """A mistake that is easily made: smooth_l1_loss divides by beta what huber_loss does not."""
+    """A common mistake: smooth_l1_loss divides by beta what huber_loss does not."""
     return torch.nn.functional.smooth_l1_loss(values, returns, beta=0.5)
 
 
 def numpy_loss(values: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """The definition, for a third opinion; keep to operations that keep the type."""
+    """The definition, as an independent oracle; use operations that keep the type."""
     error = np.abs(values - returns)
     return np.where(error < 1, error**2 / 2, error - np.ones_like(error) / 2).mean()
 

@@ -5,7 +5,7 @@
     report.assert_ok()
 
 Both are called with the same numbers, in float32 and in float64, and their values and gradients are
-compared. The whole is explained in `example_own_loss.py`.
+compared. `example_own_loss.py` is a complete example.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,12 +59,13 @@ def check_parity(
         torch_fn: Takes and returns PyTorch tensors.
         inputs: What to call them with, by argument, in pytrees: a `Spec` (`normal`, `uniform`,
             `flags`, `integers`) is drawn anew in each case, an array stays, and a Python number is
-            handed on as it is, and not differentiated.
+            passed as it is, and not differentiated.
         gradients: Whether gradients are compared.
-        oracle: A third opinion: takes NumPy arrays of the widest type, returns the same outputs.
+        oracle: An independent version: takes NumPy arrays of the widest type, returns the same
+            outputs.
         oracle_gradients: Whether gradients are compared with the oracle's central differences.
-        boundaries: Points without a gradient; each says what slopes are expected where the sides
-            differ.
+        boundaries: Points without a gradient; each gives the slopes that are expected where the
+            sides differ.
         tolerance: Rounding units that are allowed.
         terms: As the oracle, but returns sum |terms| for each output: what the rounding of a sum
             that cancels is relative to.

@@ -16,7 +16,7 @@ SEEDS = tuple(range(8))
 """What the committed report measures."""
 
 RATIO = 0.8
-"""The frameworks must stay together for this share of the time that JAX stays with itself."""
+"""The frameworks must stay together for this share of the updates that two JAX runs do."""
 
 LEAST: dict[Precision, int] = {"float32": 25, "float64": 100}
 """And for this many updates, median over the seeds."""

@@ -40,7 +40,7 @@ class Boundary:
     """A point where the function has no gradient, only one-sided slopes: a clip edge, a tie.
 
     Values are compared there as everywhere. Gradients are listed for both sides; where the two may
-    differ, or where the choice matters, state what each is expected to be.
+    differ, or where the choice matters, give the expected value of each.
     """
 
     label: str

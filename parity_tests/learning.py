@@ -1,9 +1,9 @@
 """Independent trainings on both sides, and a test of equivalence of their outcomes.
 
-Each side trains many seeds on its own environments with its own random numbers. Two questions are
-asked of each environment: how good the agent is in the end, and how many steps it took to become
-good. They are answered with a test of equivalence, which needs evidence that the two means are
-close; a test that merely finds no difference would be passed by any experiment that is too small.
+Each side trains many seeds on its own environments with its own random numbers. Two quantities
+are compared in each environment: how good the agent is in the end, and how many steps it took to
+become good. A test of equivalence needs evidence that the two means are close; a test that merely
+finds no difference would be passed by any experiment that is too small.
 """
 
 import math
@@ -81,7 +81,7 @@ class Equivalence:
     """Whether the interval lies within the margin, which is p_value < 0.05."""
 
 
-def steps_to_threshold(metrics: dict[str, Any], config: PPOConfig, threshold: float) -> float:
+def steps_to_threshold(metrics: Any, config: PPOConfig, threshold: float) -> float:
     """Environment steps after which the last WINDOW updates first averaged the threshold.
 
     Args:
@@ -92,8 +92,8 @@ def steps_to_threshold(metrics: dict[str, Any], config: PPOConfig, threshold: fl
     Returns:
         The steps, or total_steps if the threshold was never reached.
     """
-    counts = np.asarray(metrics["num_episodes"], float)
-    sums = np.where(counts > 0, np.asarray(metrics["episode_return"], float), 0.0) * counts
+    counts = np.asarray(metrics.num_episodes, float)
+    sums = np.where(counts > 0, np.asarray(metrics.episode_return, float), 0.0) * counts
     window = np.ones(WINDOW)
     episodes = np.convolve(counts, window)[: len(counts)]
     returns = np.convolve(sums, window)[: len(counts)] / np.maximum(episodes, 1)
@@ -188,7 +188,7 @@ def equivalence(jax_values: np.ndarray, torch_values: np.ndarray, margin: float)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcomes of all seeds of both sides, and what they say."""
+    """The outcomes of all seeds of both sides, and the tests of equivalence."""
 
     experiment: Experiment
     jax: tuple[Outcome, ...]
@@ -207,7 +207,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether both answers are yes."""
+        """Whether both quantities are equivalent."""
         return self.final_return.equivalent and self.steps_to_threshold.equivalent
 
     def values(self, quantity: str, side: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""All levels of the proof as one table: what was compared, how far apart it was, what is allowed.
+"""All levels of the comparison as one table: what was compared, the error, what is allowed.
 
 1 formulas, 2 gradients, 3 networks, 4 optimizer, 5 a whole update, 6 environments, 7 lockstep. The
 eighth, learning, takes long and has a command of its own.
@@ -7,6 +7,7 @@ eighth, learning, takes long and has a command of its own.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from parity_tests.checks import ALL_CHECKS, Check
@@ -14,7 +15,7 @@ from parity_tests.environments import environment_report
 from parity_tests.horizons import LEAST, RATIO, Horizons
 from parity_tests.measure import PRECISIONS, Precision
 from parity_tests.mutants import MUTANTS, Mutant
-from parity_tests.report import Entry
+from parity_tests.report import Entry, ParityReport
 
 NAMES = {
     1: "formulas",
@@ -43,14 +44,14 @@ class Row:
     """What is allowed, in the same unit."""
     ok: bool
     oracle: float | None = None
-    """Worst difference of either side from the third opinion, as a share of what is allowed."""
+    """Worst difference of either side from the oracle, as a share of what is allowed."""
     unit: str = ""
     """Of a number that is to be at least the tolerance, as in lockstep; errors have none."""
 
 
 @dataclass(frozen=True)
 class Caught:
-    """One wrong variant, and what saw it."""
+    """One planted mistake, and the check that detects it."""
 
     mutant: str
     level: int
@@ -73,14 +74,28 @@ def check_rows(levels: Collection[int], checks: Iterable[Check] = ALL_CHECKS) ->
         if not levels_of(check).intersection(levels):
             continue
         groups: dict[tuple[int, Precision], list[Entry]] = {}
-        for entry in check.run().entries:
+        for entry in run_check(check).entries:
             groups.setdefault((level_of(entry, check), entry.precision), []).append(entry)
         rows += [_row(*key, check.name, group) for key, group in groups.items() if key[0] in levels]
     return rows
 
 
+def run_check(check: Check, precisions: Sequence[Precision] = PRECISIONS) -> ParityReport:
+    """Compare the two sides, and release the programs that were compiled for it.
+
+    Each check compiles programs of its own; all of them together would fill the memory.
+
+    Args:
+        check: What to compare.
+        precisions: "float32", "float64" or both.
+    """
+    report = check.run(precisions)
+    jax.clear_caches()
+    return report
+
+
 def mutant_rows(mutants: Sequence[Mutant] = MUTANTS) -> list[Caught]:
-    """The teeth: every wrong variant, and the level at which comparing the two sides shows it.
+    """Every planted mistake, and the level at which comparing the two sides shows it.
 
     Args:
         mutants: Mistakes to plant.
@@ -160,7 +175,7 @@ def _row(level: int, precision: Precision, name: str, entries: Sequence[Entry]) 
 
 def _caught(mutant: Mutant) -> Caught:
     """Run a check with a mistake in it, in both precisions."""
-    failures = mutant.check.run().failures()
+    failures = run_check(mutant.check).failures()
     right = [entry for entry in failures if entry.quantity.startswith(mutant.quantity)]
     return Caught(
         mutant=mutant.name,

@@ -1,19 +1,19 @@
-"""Two trainings from the same draws: for how long they stay one and the same.
+"""Two trainings from the same draws: for how many updates they stay the same.
 
-Training is chaotic: two runs that differ in the last bit of one number part ways in the end,
-whatever computes them. How soon is a property of the training, and it can be measured, by running
-the JAX trainer beside itself with its initial parameters moved by one unit in the last place. Two
-frameworks agree as well as two things can if they stay together as long as that.
+Training is chaotic: two runs that differ in the last bit of one number diverge in the end, whatever
+computes them. How soon is a property of the training, and it can be measured, by running the JAX
+trainer a second time with its initial parameters moved by one unit in the last place. No two
+implementations can be expected to stay together for longer than that.
 
-Both sides run their own `train_step_from_draws` on one and the same environment, from the same
-initial parameters and environment states, with the same action noise, random keys of the
+Both sides run their own `collect_from_draws` and `learn` on one and the same environment, from the
+same initial parameters and environment states, with the same action noise, random keys of the
 environments (which decide the resets) and permutations.
 """
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ import torch_ref
 from jax_ppo import PPOConfig
 from parity_tests.measure import Precision
 from parity_tests.precision import precision_of
-from parity_tests.weights import adam_to_torch, params_to_torch, record_to_torch, to_tensor
+from parity_tests.weights import optimizer_to_torch, params_to_torch, record_to_torch, to_tensor
 
 CARTPOLE = PPOConfig(
     env_id="CartPole-v1",
@@ -45,11 +45,15 @@ class Step(NamedTuple):
     """One update as seen from outside."""
 
     actions: np.ndarray
-    """What the environments were told to do [num_steps, num_envs, ...]."""
+    """Actions that the environments received [num_steps, num_envs, ...]."""
     params: np.ndarray
     """All parameters after the update, as one vector [num_params], float64."""
     metrics: dict[str, float]
     """The update's metrics."""
+
+
+NO_PARTS: Mapping[str, Any] = {}
+"""The usual parts of PPO."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Lockstep:
 
 
 def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
-    """Run two trainings side by side and see when they part.
+    """Run two trainings side by side and find the first update in which an action differs.
 
     Args:
         left: Updates of one training.
@@ -98,17 +102,27 @@ def compare_metrics(left: dict[str, float], right: dict[str, float]) -> float:
     )
 
 
-def cross_framework(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:
+def cross_framework(
+    seed: int,
+    config: PPOConfig,
+    precision: Precision,
+    *,
+    jax_parts: Mapping[str, Any] = NO_PARTS,
+    torch_parts: Mapping[str, Any] = NO_PARTS,
+) -> Lockstep:
     """PyTorch beside JAX.
 
     Args:
         seed: Decides the initial parameters and all draws.
         config: What to train, and for how long.
         precision: What both compute in.
+        jax_parts: Keyword arguments of `jax_ppo.ppo`, such as a loss of one's own.
+        torch_parts: Those of `torch_ref.ppo`, such as the same loss in PyTorch.
     """
     with precision_of(precision):
-        state = initial_state(seed, config)
-        return compare_steps(run_torch(state, config), run_jax(state, config))
+        trainer = JaxTrainer(config, jax_parts)
+        state = trainer.initial_state(seed)
+        return compare_steps(run_torch(state, trainer, torch_parts), run_jax(state, trainer))
 
 
 def self_neighbour(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:
@@ -120,10 +134,11 @@ def self_neighbour(seed: int, config: PPOConfig, precision: Precision) -> Lockst
         precision: What both compute in.
     """
     with precision_of(precision):
-        state = initial_state(seed, config)
+        trainer = JaxTrainer(config)
+        state = trainer.initial_state(seed)
         params = jax.tree.map(next_number, state.params)
         moved = dataclasses.replace(state, params=params)
-        return compare_steps(run_jax(moved, config), run_jax(state, config))
+        return compare_steps(run_jax(moved, trainer), run_jax(state, trainer))
 
 
 def next_number(x: jax.Array) -> jax.Array:
@@ -131,28 +146,84 @@ def next_number(x: jax.Array) -> jax.Array:
     return jnp.nextafter(x, jnp.inf)
 
 
-def initial_state(seed: int, config: PPOConfig) -> jax_ppo.TrainState:
-    """The state that both trainings start from, its environments recording what they are told."""
-    return _jax_init(jax.random.key(seed), config)
+@dataclass(frozen=True, eq=False)
+class JaxTrainer:
+    """The JAX trainer, with environments that record the actions that they receive."""
+
+    config: PPOConfig
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `jax_ppo.ppo`."""
+
+    def initial_state(self, seed: int) -> jax_ppo.TrainState:
+        """The state that both trainings start from."""
+        return jax.jit(lambda key, config: self._algorithm(config).init(key))(
+            jax.random.key(seed), self.config
+        )
+
+    @cached_property
+    def draw(self) -> Callable[..., Any]:
+        """(state, config) -> state and draws of the next update, as `collect` makes them."""
+        return jax.jit(self._draw)
+
+    @cached_property
+    def step(self) -> Callable[..., Any]:
+        """(state, draws, config) -> state and metrics after the update."""
+        return jax.jit(self._step)
+
+    def _algorithm(self, config: PPOConfig) -> jax_ppo.Algorithm:
+        return jax_ppo.ppo(config, recording_env(config), **self.parts)
+
+    def _draw(
+        self, state: jax_ppo.TrainState, config: PPOConfig
+    ) -> tuple[jax_ppo.TrainState, jax_ppo.RandomDraws]:
+        key, draw_key = jax.random.split(state.key)
+        env = jax_ppo.make_env(config)
+        return dataclasses.replace(state, key=key), jax_ppo.draw_randomness(draw_key, config, env)
+
+    def _step(
+        self, state: jax_ppo.TrainState, draws: jax_ppo.RandomDraws, config: PPOConfig
+    ) -> tuple[jax_ppo.TrainState, jax_ppo.Metrics]:
+        algorithm = self._algorithm(config)
+        collected = jax_ppo.collect_from_draws(
+            state, draws, config=config, env=algorithm.env, network=algorithm.network
+        )
+        return algorithm.learn(*collected)
 
 
-def run_jax(state: jax_ppo.TrainState, config: PPOConfig) -> Iterator[Step]:
+def run_jax(state: jax_ppo.TrainState, trainer: JaxTrainer) -> Iterator[Step]:
     """Updates of the JAX trainer."""
-    for _ in range(config.num_updates):
-        state, draws = _jax_draws(state, config)
-        state, metrics = _jax_step(state, draws, config)
+    for _ in range(trainer.config.num_updates):
+        state, draws = trainer.draw(state, trainer.config)
+        state, metrics = trainer.step(state, draws, trainer.config)
         yield Step(_actions(state.rollout.env_state), _flatten_jax(state.params), _floats(metrics))
 
 
-def run_torch(state: jax_ppo.TrainState, config: PPOConfig) -> Iterator[Step]:
-    """Updates of the PyTorch trainer, from a JAX state and with JAX's draws."""
-    components = torch_ref.Components(make_env=bridge)
+def run_torch(
+    state: jax_ppo.TrainState, trainer: JaxTrainer, parts: Mapping[str, Any] = NO_PARTS
+) -> Iterator[Step]:
+    """Updates of the PyTorch trainer, from a JAX state and with JAX's draws.
+
+    Args:
+        state: The state to start from.
+        trainer: Gives the config and the draws.
+        parts: Keyword arguments of `torch_ref.ppo`.
+    """
+    config = trainer.config
+    algorithm = torch_ref.ppo(config, bridge(config), **parts)
     learner = torch_state(state)
+    if "optimizer_fn" in parts:
+        optimizer = torch_ref.make_optimizer(config, config.learning_rate, parts["optimizer_fn"])
+        learner = dataclasses.replace(learner, opt_state=optimizer.init(learner.params))
     for _ in range(config.num_updates):
-        state, draws = _jax_draws(state, config)
-        learner, metrics = torch_ref.train_step_from_draws(
-            learner, torch_draws(draws), config, components
+        state, draws = trainer.draw(state, config)
+        collected = torch_ref.collect_from_draws(
+            learner,
+            torch_draws(draws),
+            config=config,
+            env=algorithm.env,
+            network=algorithm.network,
         )
+        learner, metrics = algorithm.learn(*collected)
         actions = _actions(learner.rollout.env_state)
         yield Step(actions, _flatten_torch(learner.params), _floats(metrics))
 
@@ -172,34 +243,43 @@ def recording_env(config: PPOConfig) -> jax_ppo.Environment:
 
     def reset(keys: jax.Array) -> tuple[jax.Array, Recorded]:
         obs, env_state = env.reset(keys)
-        shape = (config.num_steps, config.num_envs)
-        if isinstance(env.actions, jax_ppo.DiscreteActions):
-            return obs, Recorded(env_state, jnp.zeros(shape, jnp.int32))
-        return obs, Recorded(env_state, jnp.zeros((*shape, *env.actions.shape)))
+        return obs, Recorded(env_state, _no_actions(env, config))
 
     def step(keys: jax.Array, state: Recorded, action: jax.Array) -> jax_ppo.EnvStep:
         env_step = env.step(keys, state.env_state, action)
         actions = jnp.concatenate([state.actions[1:], action[None]])
         return env_step._replace(state=Recorded(env_step.state, actions))
 
-    return jax_ppo.Environment(reset, step, env.obs_shape, env.actions, env.max_episode_steps)
+    return dataclasses.replace(env, reset=reset, step=step)
+
+
+def _no_actions(env: jax_ppo.Environment, config: PPOConfig) -> jax.Array:
+    """Zeros in place of the actions of a rollout [num_steps, num_envs, ...]."""
+    outputs = jnp.zeros((config.num_envs, env.action_space.output_size))
+    actions = env.action_space.to_env(env.action_space.distribution(outputs, outputs[0]).mode())
+    return jnp.zeros((config.num_steps, *actions.shape), actions.dtype)
 
 
 def bridge(config: PPOConfig) -> torch_ref.Environment:
     """The same environment for PyTorch: JAX computes the step, keys and state stay JAX's."""
     env = jax_ppo.make_env(config)
-    if isinstance(env.actions, jax_ppo.DiscreteActions):
-        actions: Any = torch_ref.DiscreteActions(env.actions.num_actions)
-    else:
-        bounds = to_tensor(env.actions.low), to_tensor(env.actions.high)
-        actions = torch_ref.ContinuousActions(*bounds, env.actions.shape)
     return torch_ref.Environment(
         reset=lambda keys: _bridged_reset(keys, config),
         step=partial(_bridged_step, config),
-        obs_shape=env.obs_shape,
-        actions=actions,
+        observation_space=torch_ref.ArraySpace(env.observation_space.shape),
+        action_space=action_space_to_torch(env.action_space),
         max_episode_steps=env.max_episode_steps,
     )
+
+
+def action_space_to_torch(space: Any) -> torch_ref.ActionSpace:
+    """A space of actions of JAX's, field by field, as PyTorch's."""
+    fields = {
+        name: to_tensor(value) if isinstance(value, jax.Array) else value
+        for name, value in vars(space).items()
+    }
+    converted: torch_ref.ActionSpace = getattr(torch_ref, type(space).__name__)(**fields)
+    return converted
 
 
 def torch_state(state: jax_ppo.TrainState) -> torch_ref.TrainState:
@@ -214,7 +294,7 @@ def torch_state(state: jax_ppo.TrainState) -> torch_ref.TrainState:
     }
     return torch_ref.TrainState(
         params=params_to_torch(state.params),
-        opt_state=adam_to_torch(state.opt_state, state.params),
+        opt_state=optimizer_to_torch(state.opt_state, state.params),
         rollout=torch_ref.RolloutState(env_state=rollout.env_state, **converted, **stats),
         generator=torch.Generator(),
         update=to_tensor(state.update),
@@ -247,34 +327,9 @@ def _bridged_step(
     return torch_ref.EnvStep(state=env_step.state, **tensors)
 
 
-COMPONENTS = jax_ppo.Components(make_env=recording_env)
-
-
 @jax.jit
 def _env_step(keys: jax.Array, state: Any, action: jax.Array, config: PPOConfig) -> Any:
     return recording_env(config).step(keys, state, action)
-
-
-@jax.jit
-def _jax_init(key: jax.Array, config: PPOConfig) -> jax_ppo.TrainState:
-    return jax_ppo.init_train_state(key, config, COMPONENTS)
-
-
-@jax.jit
-def _jax_draws(
-    state: jax_ppo.TrainState, config: PPOConfig
-) -> tuple[jax_ppo.TrainState, jax_ppo.RandomDraws]:
-    """The draws of the next train step, made as `train_step` makes them."""
-    key, draw_key = jax.random.split(state.key)
-    env = jax_ppo.make_env(config)
-    return dataclasses.replace(state, key=key), jax_ppo.draw_randomness(draw_key, config, env)
-
-
-@jax.jit
-def _jax_step(
-    state: jax_ppo.TrainState, draws: jax_ppo.RandomDraws, config: PPOConfig
-) -> tuple[jax_ppo.TrainState, jax_ppo.Metrics]:
-    return jax_ppo.train_step_from_draws(state, draws, config, COMPONENTS)
 
 
 def _actions(state: Recorded) -> np.ndarray:
@@ -291,5 +346,5 @@ def _flatten_torch(params: torch_ref.types.Params) -> np.ndarray:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _floats(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+def _floats(metrics: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.as_dict().items()}

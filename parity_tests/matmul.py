@@ -1,7 +1,7 @@
-"""The matrix product itself: the one operation whose precision a device chooses unless it is told.
+"""The matrix product itself: the one operation whose precision a device chooses by default.
 
 Recent NVIDIA GPUs round the factors of a float32 product to TF32, with 10 bits of fraction in place
-of 23, and TPUs to bfloat16 with 7; PyTorch does neither unless asked. `matmul_precision` is
+of 23, and TPUs to bfloat16 with 7; PyTorch does neither by default. `matmul_precision` is
 therefore "highest" by default.
 """
 

@@ -1,7 +1,7 @@
-"""Wrong variants that real implementations have shipped, each with the check that must catch it.
+"""Mistakes that are known from other implementations, each with the check that must detect it.
 
 A mutant replaces one side of a check; the check has to fail. The list is data, so that the tests
-run it and the report can show which level caught what.
+run it and the report shows which level detects which mistake.
 """
 
 import dataclasses
@@ -18,13 +18,23 @@ import torch
 
 import jax_ppo
 import torch_ref
-from parity_tests.checks import advantages, losses, networks, optimizer, tiny, update
+from parity_tests.checks import (
+    advantages,
+    learn,
+    losses,
+    networks,
+    optimizer,
+    schedules,
+    tiny,
+    update,
+)
 from parity_tests.checks.check import Check
 from parity_tests.checks.diagnostics import CHECKS as DIAGNOSTICS
 from parity_tests.checks.distributions import CHECKS as DISTRIBUTIONS
 from parity_tests.checks.normalize import CHECKS as NORMALIZE
 from parity_tests.inputs import normal
 from parity_tests.measure import PRECISIONS, Precision
+from torch_ref.optimizers import sgd
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Mutant:
     """Beginning of the name of a quantity that must be among the failures."""
 
     def without_oracle(self) -> "Mutant":
-        """The same, with nobody to ask but the other side, and no more gradients than it takes."""
+        """The same without an oracle, and without gradients unless the mistake is in one."""
         about_gradients = self.quantity.startswith("d")
         check = self.check.replace(oracle=None, gradients=about_gradients)
         return dataclasses.replace(self, check=check)
@@ -63,67 +73,42 @@ def epsilon_inside_root(advantages: torch.Tensor) -> torch.Tensor:
 
 
 def truncation_as_termination(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    gamma: Any,
-    gae_lambda: Any,
+    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
 ) -> Any:
     """No bootstrap at a time limit."""
     done = terminated | truncated
-    return torch_ref.compute_gae(rewards, values, next_values, done, done, gamma, gae_lambda)
+    return torch_ref.compute_gae(*arrays, terminated=done, truncated=done, **discounts)
 
 
 def truncation_ignored(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    gamma: Any,
-    gae_lambda: Any,
+    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
 ) -> Any:
     """The sum runs on across a time limit."""
     never = torch.zeros_like(truncated)
-    return torch_ref.compute_gae(rewards, values, next_values, terminated, never, gamma, gae_lambda)
+    return torch_ref.compute_gae(*arrays, terminated=terminated, truncated=never, **discounts)
 
 
 def value_after_reset(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    gamma: Any,
-    gae_lambda: Any,
+    rewards: torch.Tensor, values: torch.Tensor, next_values: torch.Tensor, **others: Any
 ) -> Any:
     """V(s_{t+1}) of the next row, which is the new episode's where one ended, for V(s'_t)."""
     shifted = torch.cat([values[1:], next_values[-1:]])
-    return torch_ref.compute_gae(rewards, values, shifted, terminated, truncated, gamma, gae_lambda)
+    return torch_ref.compute_gae(rewards, values, shifted, **others)
 
 
 def done_shifted(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    gamma: Any,
-    gae_lambda: Any,
+    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
 ) -> Any:
     """The flags of the step before."""
     terminated, truncated = torch.roll(terminated, 1, 0), torch.roll(truncated, 1, 0)
-    return torch_ref.compute_gae(
-        rewards, values, next_values, terminated, truncated, gamma, gae_lambda
-    )
+    return torch_ref.compute_gae(*arrays, terminated=terminated, truncated=truncated, **discounts)
 
 
 def gamma_missing_beside_lambda(
     rewards: torch.Tensor,
     values: torch.Tensor,
     next_values: torch.Tensor,
+    *,
     terminated: torch.Tensor,
     truncated: torch.Tensor,
     gamma: Any,
@@ -139,24 +124,23 @@ def gamma_missing_beside_lambda(
     return advantages, advantages + values
 
 
-def time_and_environments_swapped(*arguments: Any) -> Any:
+def time_and_environments_swapped(**arguments: Any) -> Any:
     """Rows read as environments: the sum runs from one environment into the next."""
-    swapped = [array.T if array.ndim == 2 else array for array in arguments]
-    advantages, returns = torch_ref.compute_gae(*swapped)
+    swapped = {name: array.T if array.ndim == 2 else array for name, array in arguments.items()}
+    advantages, returns = torch_ref.compute_gae(**swapped)
     return advantages.T, returns.T
 
 
-def advantages_as_targets(*arguments: Any) -> Any:
+def advantages_as_targets(**arguments: Any) -> Any:
     """Advantages returned in place of advantages + values."""
-    advantages, _ = torch_ref.compute_gae(*arguments)
+    advantages, _ = torch_ref.compute_gae(**arguments)
     return advantages, advantages
 
 
-def returns_of_zeroed_advantages(*arguments: Any) -> Any:
-    """Targets made of advantages that were set to zero first: the critic learns what it says."""
-    advantages, _ = torch_ref.compute_gae(*arguments)
-    values = arguments[1]
-    return advantages, torch.zeros_like(advantages) + values
+def returns_of_zeroed_advantages(**arguments: Any) -> Any:
+    """Targets made of advantages that were set to zero first: the critic learns its own values."""
+    advantages, _ = torch_ref.compute_gae(**arguments)
+    return advantages, torch.zeros_like(advantages) + arguments["values"]
 
 
 def ratio_not_exponentiated(
@@ -200,7 +184,7 @@ def no_half(values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tenso
 def clipping_ignored(
     values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, value_clip_eps: Any
 ) -> torch.Tensor:
-    """The plain value loss where the clipped one is asked for."""
+    """The plain value loss in place of the clipped one."""
     return torch_ref.value_loss(values, old_values, returns) + 0.0 * value_clip_eps
 
 
@@ -213,18 +197,18 @@ def minimum_for_maximum(
     return 0.5 * torch.mean(torch.minimum(*errors))
 
 
-def entropy_not_added(*arguments: Any) -> Any:
+def entropy_not_added(*arguments: Any, **coefficients: Any) -> Any:
     """The bonus is computed and logged, and left out of the loss."""
-    loss, metrics = torch_ref.ppo_loss(*arguments)
-    loss = loss + arguments[3].ent_coef * metrics["entropy"]
-    return loss, {**metrics, "loss": loss}
+    loss, metrics = torch_ref.ppo_loss(*arguments, **coefficients)
+    loss = loss + arguments[3].ent_coef * metrics.entropy
+    return loss, dataclasses.replace(metrics, loss=loss)
 
 
-def entropy_sign(*arguments: Any) -> Any:
+def entropy_sign(*arguments: Any, **coefficients: Any) -> Any:
     """The bonus is a penalty."""
-    loss, metrics = torch_ref.ppo_loss(*arguments)
-    loss = loss + 2.0 * arguments[3].ent_coef * metrics["entropy"]
-    return loss, {**metrics, "loss": loss}
+    loss, metrics = torch_ref.ppo_loss(*arguments, **coefficients)
+    loss = loss + 2.0 * arguments[3].ent_coef * metrics.entropy
+    return loss, dataclasses.replace(metrics, loss=loss)
 
 
 def kl_reversed(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
@@ -272,20 +256,18 @@ def norm_plus_1e_6(config: jax_ppo.PPOConfig, params: Any, gradients: Any) -> di
     return optimizer.jax_steps(config.replace(max_grad_norm=None), params, clipped)
 
 
-def adam_epsilon_inside_root(
-    config: jax_ppo.PPOConfig, params: Any, gradients: Any
+def epsilon_inside_the_moments_root(
+    inside: optax.GradientTransformation, params: Any, gradients: Any
 ) -> dict[str, Any]:
-    """sqrt(v_hat + eps) for sqrt(v_hat) + eps."""
-    adam = optax.flatten(
-        optax.chain(optax.scale_by_adam(eps=0.0, eps_root=config.adam_eps), optax.scale(-0.01))
-    )
+    """sqrt(v + eps) for sqrt(v) + eps, of Adam or RMSProp."""
+    inside = optax.flatten(optax.chain(inside, optax.scale(-optimizer.LEARNING_RATE)))
 
     def step(carry: Any, gradient: Any) -> Any:
         params, state = carry
-        steps, state = adam.update(gradient, state, params)
+        steps, state = inside.update(gradient, state, params)
         return (optax.apply_updates(params, steps), state), None
 
-    (params, state), _ = jax.lax.scan(step, (params, adam.init(params)), gradients)
+    (params, state), _ = jax.lax.scan(step, (params, inside.init(params)), gradients)
     return optimizer.jax_outcome(params, state)
 
 
@@ -295,6 +277,49 @@ def coupled_weight_decay(config: jax_ppo.PPOConfig, params: Any, gradients: Any)
     plain = config.replace(optimizer="adam", weight_decay=0.0)
     coupled = jax.tree.map(lambda g, p: g + decay * p[None], gradients, params)
     return optimizer.jax_steps(plain, params, coupled)
+
+
+def scheduled_by_gradient_steps(config: jax_ppo.PPOConfig, step: Any, _: Any) -> Any:
+    """The schedule counts gradient steps, as optax and torch.optim.lr_scheduler do."""
+    schedule, share = config.learning_rate_schedule, config.learning_rate_warmup or 1.0
+    rate = torch_ref.scheduled(config.learning_rate, schedule, step, optimizer.NUM_STEPS)
+    return rate * torch_ref.warmup(share, step, optimizer.NUM_STEPS)
+
+
+def warmup_from_zero(share: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+    """A warm-up that is one update late: the first has a factor of 0."""
+    factor = update / (share * schedules.NUM_UPDATES)
+    return torch.minimum(factor, torch.ones_like(factor))
+
+
+def cosine_of_a_whole_turn(initial: torch.Tensor, update: torch.Tensor) -> dict[str, Any]:
+    """cos(2 pi update / N), which rises again in the second half."""
+    factor = 0.5 * (1.0 + torch.cos(2.0 * math.pi * (update * (1.0 / schedules.NUM_UPDATES))))
+    own = torch_ref.scheduled(initial, optimizer.harmonic, update, schedules.NUM_UPDATES)
+    return {"cosine": initial * factor, "harmonic": own}
+
+
+def schedule_only_logged(
+    state: Any, rollout: Any, config: jax_ppo.PPOConfig, *arguments: Any, **parts: Any
+) -> Any:
+    """The learning rate is scheduled in the metrics, and constant in the gradient steps."""
+    _, logged = learn.torch_learn(state, rollout, config, *arguments, **parts)
+    constant = config.replace(learning_rate_schedule="constant", learning_rate_warmup=None)
+    state, metrics = learn.torch_learn(
+        state, rollout, constant, *arguments, **{**parts, "learning_rate_schedule": None}
+    )
+    return state, dataclasses.replace(metrics, learning_rate=logged.learning_rate)
+
+
+def own_optimizer_ignored(*arguments: Any, **parts: Any) -> Any:
+    """Plain gradient descent in place of the optimizer that the user gave."""
+    return learn.torch_learn(*arguments, **{**parts, "optimizer_fn": _descent_with_trace})
+
+
+def _descent_with_trace(learning_rate: Any) -> torch_ref.Optimizer:
+    """Plain gradient descent that leaves the state of momentum as it is."""
+    momentum, plain = optimizer.torch_momentum(learning_rate), sgd(learning_rate)
+    return torch_ref.Optimizer(init=momentum.init, update=plain.update)
 
 
 def transposed_kernel(params: Any, obs: Any) -> Any:
@@ -309,7 +334,7 @@ def transposed_kernel(params: Any, obs: Any) -> Any:
 def channels_first(params: Any, obs: Any) -> Any:
     """The dense layer after the convolution reads its inputs in the order channels, height, width.
 
-    A network that flattens so sees the kernel's rows permuted.
+    For a network that flattens so, the kernel's rows are permuted.
     """
     tree = params["params"]
     kernel = tree["trunk_dense_0"]["kernel"]
@@ -319,7 +344,7 @@ def channels_first(params: Any, obs: Any) -> Any:
 
 
 def batch_statistics(updates: update.Updates) -> update.Updates:
-    """Advantages normalized once over the batch, where the minibatch is asked for."""
+    """Advantages normalized once over the batch, where the config says minibatch."""
     return _with_config(updates, advantage_normalization="batch")
 
 
@@ -343,8 +368,9 @@ def _named(checks: Sequence[Check], name: str) -> Check:
 MLP, GAUSSIAN = tiny.ARCHITECTURES[0], tiny.ARCHITECTURES[2]
 SQUARE = _named(networks.CHECKS, "network: MLP, KL penalty")
 IMAGE = _named(networks.CHECKS, "network: CNN")
-ADAM, CLIPPED_ADAM, ADAMW = (optimizer.optimizer_check(name) for name in optimizer.CONFIGS)
-ADAM_CONFIG, CLIPPED_CONFIG, ADAMW_CONFIG = optimizer.CONFIGS.values()
+ADAM, CLIPPED_ADAM, ADAMW, RMSPROP, SCHEDULED_RMSPROP = optimizer.CHECKS[:5]
+CONFIGS = tuple(optimizer.CONFIGS.values())
+ADAM_CONFIG, CLIPPED_CONFIG, ADAMW_CONFIG, RMSPROP_CONFIG, SCHEDULED_CONFIG = CONFIGS[:5]
 MINIBATCHES, STOPPED = update.ARCHITECTURES[0], update.ARCHITECTURES[-2]
 
 
@@ -358,18 +384,29 @@ def _jax(check: Check, mutant: Callable[..., Any], name: str, quantity: str) -> 
     return Mutant(name, check.replace(jax_fn=mutant), quantity)
 
 
+def _gae(mutant: Callable[..., Any], name: str, quantity: str = "0") -> Mutant:
+    """A mistake in the estimator of the PyTorch side."""
+    return _torch(GAE, partial(advantages.estimated, mutant), name, quantity)
+
+
+def _learn(learning: learn.Learning, mutant: Callable[..., Any], name: str) -> Mutant:
+    """A mistake in the whole update of the PyTorch side, which shows in the parameters."""
+    check = learn.learn_check(dataclasses.replace(learning, torch_learn=mutant))
+    return Mutant(name, check, "params")
+
+
 GAE, NORMALIZE_ADVANTAGES = advantages.CHECKS
 SURROGATE, VALUE_LOSS, CLIPPED_VALUE_LOSS = losses.CHECKS
 
 MUTANTS: tuple[Mutant, ...] = (
-    _torch(GAE, truncation_as_termination, "truncation treated as termination", "0"),
-    _torch(GAE, truncation_ignored, "truncation ignored", "0"),
-    _torch(GAE, value_after_reset, "value of the observation after the reset", "0"),
-    _torch(GAE, done_shifted, "flags shifted by one step", "0"),
-    _torch(GAE, gamma_missing_beside_lambda, "gamma missing beside lambda", "0"),
-    _torch(GAE, time_and_environments_swapped, "time and environments swapped", "0"),
-    _torch(GAE, advantages_as_targets, "advantages used as value targets", "1"),
-    _torch(GAE, returns_of_zeroed_advantages, "value targets from zeroed advantages", "1"),
+    _gae(truncation_as_termination, "truncation treated as termination"),
+    _gae(truncation_ignored, "truncation ignored"),
+    _gae(value_after_reset, "value of the observation after the reset"),
+    _gae(done_shifted, "flags shifted by one step"),
+    _gae(gamma_missing_beside_lambda, "gamma missing beside lambda"),
+    _gae(time_and_environments_swapped, "time and environments swapped"),
+    _gae(advantages_as_targets, "advantages used as value targets", "1"),
+    _gae(returns_of_zeroed_advantages, "value targets from zeroed advantages", "1"),
     _torch(NORMALIZE_ADVANTAGES, ddof_one, "advantages normalized with ddof 1", "value"),
     _torch(NORMALIZE_ADVANTAGES, epsilon_inside_root, "1e-8 inside the root", "value"),
     _torch(
@@ -416,7 +453,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _jax(CLIPPED_ADAM, partial(norm_plus_1e_6, CLIPPED_CONFIG), "1e-6 added to the norm", "mu"),
     _jax(
         ADAM,
-        partial(adam_epsilon_inside_root, ADAM_CONFIG),
+        partial(
+            epsilon_inside_the_moments_root,
+            optax.scale_by_adam(eps=0.0, eps_root=ADAM_CONFIG.adam_eps),
+        ),
         "Adam's epsilon inside the root",
         "params.head.weight",
     ),
@@ -426,6 +466,26 @@ MUTANTS: tuple[Mutant, ...] = (
         "weight decay added to the gradient",
         "params.head.weight",
     ),
+    _jax(
+        RMSPROP,
+        partial(
+            epsilon_inside_the_moments_root,
+            optax.scale_by_rms(decay=0.99, eps=RMSPROP_CONFIG.adam_eps, eps_in_sqrt=True),
+        ),
+        "RMSProp's epsilon inside the root",
+        "params.head.weight",
+    ),
+    _torch(
+        SCHEDULED_RMSPROP,
+        partial(optimizer.torch_steps, SCHEDULED_CONFIG, rates=scheduled_by_gradient_steps),
+        "cosine and warm-up over gradient steps, not updates",
+        "params.head.weight",
+    ),
+    _torch(schedules.WARMUP, warmup_from_zero, "warm-up one update late", "value"),
+    _torch(schedules.COSINE, cosine_of_a_whole_turn, "cosine of a whole turn", "cosine"),
+    _learn(learn.RMSPROP_LEARNING, schedule_only_logged, "schedule logged but not applied"),
+    _learn(learn.OWN_LEARNING, schedule_only_logged, "a user's own schedule logged, not applied"),
+    _learn(learn.OWN_LEARNING, own_optimizer_ignored, "a user's own optimizer not used"),
     Mutant(
         "entropy bonus missing from a whole update",
         update.update_check(MINIBATCHES, entropy_not_added),

@@ -1,11 +1,10 @@
-"""A third opinion on the whole: network, loss and one PPO update, in NumPy and without autodiff.
+"""An independent oracle of the whole: network, loss and one PPO update, in NumPy, without autodiff.
 
 Convolutions are sums over windows, gradients are central differences, moments are explicit sums.
-Everything keeps the type of its arguments. Parameters are flax's, flattened to `layer.kernel` and
-`layer.bias`.
+Everything keeps the type of its arguments. Parameters are flax's, by dotted name: `layer.kernel`
+and `layer.bias`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ Params = dict[str, Array]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the network and the update need to know."""
+    """The settings of the network and of the update."""
 
     discrete: bool
     """Whether actions are discrete."""
@@ -46,6 +45,8 @@ class Setting:
     """minibatch, batch or none."""
     num_minibatches: int = 1
     """Parts of each epoch."""
+    optimizer: str = "adam"
+    """A name of `oracles.OPTIMIZERS`."""
     learning_rate: Any = 1e-3
     """Step size."""
     adam_eps: Any = 1e-5
@@ -54,17 +55,6 @@ class Setting:
     """Decoupled decay."""
     max_grad_norm: Any = None
     """Largest gradient norm; None for none."""
-
-
-def flat_params(tree: Mapping[str, Any]) -> Params:
-    """`{"params": {layer: {"kernel": ...}}}` by dotted name."""
-    flat: Params = {}
-    for layer, entry in tree["params"].items():
-        if isinstance(entry, Mapping):
-            flat.update({f"{layer}.{kind}": value for kind, value in entry.items()})
-        else:
-            flat[layer] = entry
-    return flat
 
 
 def actor_critic(params: Params, obs: Array, setting: Setting) -> tuple[Array, Array]:
@@ -114,7 +104,7 @@ def _activate(x: Array, setting: Setting) -> Array:
 def ppo_loss(
     policy: Array, log_std: Any, values: Array, batch: Params, setting: Setting
 ) -> dict[str, Any]:
-    """The loss and its parts, as the formulas say it; the loss itself under "loss".
+    """The loss and its parts, from the formulas; the loss itself under "loss".
 
     Args:
         policy: Logits or means [batch_size, n].
@@ -179,11 +169,11 @@ def _probabilities(logits: Array) -> Array:
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update leaves behind."""
+    """The results of an update."""
 
     params: Params
-    mu: Params
-    nu: Params
+    moments: dict[str, Any]
+    """As `oracles.OPTIMIZERS` give them."""
     metrics: dict[str, Any]
 
 
@@ -200,7 +190,7 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
     """
     if setting.advantage_normalization == "batch":
         batch = {**batch, "advantages": oracles.normalized_advantages(batch["advantages"])}
-    updated = Updated(params, _zeros(params), _zeros(params), {})
+    updated = Updated(*_optimized(params, [], setting), {})
     gradients: list[Params] = []
     history: list[dict[str, Any]] = []
     divergences: list[Any] = []
@@ -218,15 +208,21 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
         if stop:
             return _with_metrics(updated, history, gradients, divergences, stopped=True)
         gradients.append(clipped)
-        steps = oracles.adam(
-            params,
-            gradients,
-            [setting.learning_rate] * len(gradients),
-            eps=setting.adam_eps,
-            weight_decay=setting.weight_decay,
-        )
-        updated = Updated(*steps, {})
+        updated = Updated(*_optimized(params, gradients, setting), {})
     return _with_metrics(updated, history, gradients, divergences, stopped=False)
+
+
+def _optimized(
+    params: Params, gradients: list[Params], setting: Setting
+) -> tuple[Params, dict[str, Any]]:
+    """Parameters and moments after the gradients of one update."""
+    return oracles.OPTIMIZERS[setting.optimizer](
+        params,
+        gradients,
+        [setting.learning_rate] * len(gradients),
+        eps=setting.adam_eps,
+        weight_decay=setting.weight_decay,
+    )
 
 
 def _with_metrics(
@@ -241,11 +237,7 @@ def _with_metrics(
     means = {name: np.mean([metrics[name] for metrics in history]) for name in history[0]}
     means["approx_kl_max"] = max(divergences)
     means["kl_stop"], means["gradient_steps"] = wide(stopped), wide(len(gradients))
-    return Updated(updated.params, updated.mu, updated.nu, means)
-
-
-def _zeros(params: Params) -> Params:
-    return {name: np.zeros_like(value) for name, value in params.items()}
+    return Updated(updated.params, updated.moments, means)
 
 
 def _loss_and_gradient(

@@ -1,4 +1,4 @@
-"""A third opinion: the papers' formulas in NumPy and mpmath, written for truth and not for speed.
+"""An independent oracle: the papers' formulas in NumPy and mpmath, written to be exact, not fast.
 
 Nothing here is shared with either implementation, and the structure is another one: explicit sums
 in place of recursions, two passes in place of merging, cases in place of minima, mpmath in place of
@@ -7,6 +7,7 @@ differences worth taking. Arrays are NumPy's; logarithms are natural.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -409,6 +410,31 @@ def linear_schedule(initial: Any, update: Any, num_updates: int) -> Any:
     return initial * (num_updates - update) / num_updates
 
 
+def cosine_schedule(initial: Any, update: Any, num_updates: int) -> Any:
+    """Coefficient c cos^2(pi update / 2N), which is c (1 + cos(pi update / N)) / 2."""
+    return initial * np.cos(PI * update / (2 * num_updates)) ** 2
+
+
+def harmonic_schedule(initial: Any, update: Any, num_updates: int) -> Any:
+    """Coefficient c / (1 + update): a schedule of a user's own."""
+    return initial / (1 + update)
+
+
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "constant": lambda initial, update, num_updates: initial,
+    "linear": linear_schedule,
+    "cosine": cosine_schedule,
+    "harmonic": harmonic_schedule,
+}
+"""(coefficient, update, num_updates) -> the coefficient at that update, by name."""
+
+
+def warmup(share: Any, update: Any, num_updates: int) -> Any:
+    """Updates begun over those of the warm-up, share * N, until all of these are done; then 1."""
+    begun, length = wide(update + 1), share * num_updates
+    return begun / length if begun < length else wide(1)
+
+
 def adapted_kl_coef(kl_coef: Any, kl: Any, kl_target: Any) -> Any:
     """Twice the coefficient, half of it, or itself (Schulman et al. 2017, section 4)."""
     factor = 2 if 2 * kl > 3 * kl_target else 0.5 if 3 * kl < 2 * kl_target else 1
@@ -433,10 +459,8 @@ def adam(
     *,
     eps: Any,
     weight_decay: Any = 0.0,
-    b1: Any = 0.9,
-    b2: Any = 0.999,
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
-    """Parameters and both moments after a sequence of gradients.
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Parameters, and count and both moments, after a sequence of gradients.
 
     The moments are the explicit sums (1 - b) sum_i b^(t - i) g_i^p, not recursions.
 
@@ -444,21 +468,78 @@ def adam(
     and Hutter (2019), algorithm 2.
     """
     params = {name: value.astype(wide) for name, value in params.items()}
-    b1, b2 = wide(b1), wide(b2)
-    first: dict[str, Array] = {}
-    second: dict[str, Array] = {}
+    b1, b2 = wide(0.9), wide(0.999)
+    first, second = ({name: np.zeros_like(value) for name, value in params.items()} for _ in "mv")
     for t, rate in enumerate(learning_rates, start=1):
         for name in params:
-            history = np.stack([step[name] for step in gradients[:t]]).astype(wide)
-            first[name] = _decayed_sum(history, b1)
-            second[name] = _decayed_sum(history**2, b2)
+            history = _history(gradients[:t], name)
+            first[name] = (1 - b1) * _decayed_sum(history, b1)
+            second[name] = (1 - b2) * _decayed_sum(history**2, b2)
             m_hat, v_hat = first[name] / (1 - b1**t), second[name] / (1 - b2**t)
             step = m_hat / (np.sqrt(v_hat) + eps) + weight_decay * params[name]
             params[name] = params[name] - rate * step
-    return params, first, second
+    return params, {"mu": first, "nu": second, "count": np.asarray(len(learning_rates))}
+
+
+def rmsprop(
+    params: dict[str, Array],
+    gradients: Sequence[dict[str, Array]],
+    learning_rates: Sequence[Any],
+    *,
+    eps: Any,
+    **_: Any,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Parameters and the second moment, 0.01 sum_i 0.99^(t - i) g_i^2.
+
+    Source: Tieleman and Hinton (2012), lecture 6.5; the decay is that of Mnih et al. (2016).
+    """
+    params = {name: value.astype(wide) for name, value in params.items()}
+    second = {name: np.zeros_like(value) for name, value in params.items()}
+    decay = wide(0.99)
+    for t, rate in enumerate(learning_rates, start=1):
+        for name in params:
+            history = _history(gradients[:t], name)
+            second[name] = (1 - decay) * _decayed_sum(history**2, decay)
+            params[name] = params[name] - rate * history[-1] / (np.sqrt(second[name]) + eps)
+    return params, {"nu": second}
+
+
+def descent(
+    params: dict[str, Array],
+    gradients: Sequence[dict[str, Array]],
+    learning_rates: Sequence[Any],
+    *,
+    decay: Any,
+    **_: Any,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Parameters theta - sum_t rate_t trace_t, and trace_t = sum_i decay^(t - i) g_i.
+
+    Source: Polyak (1964), "Some methods of speeding up the convergence of iteration methods".
+    """
+    params = {name: value.astype(wide) for name, value in params.items()}
+    trace = {name: np.zeros_like(value) for name, value in params.items()}
+    for t, rate in enumerate(learning_rates, start=1):
+        trace = {n: _decayed_sum(_history(gradients[:t], n), wide(decay)) for n in params}
+        params = {name: value - rate * trace[name] for name, value in params.items()}
+    return params, {"trace": trace} if decay else {}
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "adam": adam,
+    "adamw": adam,
+    "rmsprop": rmsprop,
+    "sgd": partial(descent, decay=0.0),
+    "momentum": partial(descent, decay=0.9),
+}
+"""By the names that a config gives them, and a user's own."""
+
+
+def _history(gradients: Sequence[dict[str, Array]], name: str) -> Array:
+    """One parameter's gradients [steps, ...] in the widest type."""
+    return np.stack([step[name] for step in gradients]).astype(wide)
 
 
 def _decayed_sum(history: Array, decay: Any) -> Array:
-    """(1 - b) sum_i b^(t - i) x_i over the first axis."""
-    weights = (1 - decay) * decay ** np.arange(len(history))[::-1]
+    """sum_i b^(t - i) x_i over the first axis."""
+    weights = decay ** np.arange(len(history))[::-1]
     return (weights.reshape(-1, *(1,) * (history.ndim - 1)) * history).sum(axis=0)

@@ -18,23 +18,23 @@ HEADER = (
 EXPLANATION = """\
 Errors are relative to the size of the result, or of the terms that it is a sum of where they
 cancel. float64 rounds to 2.2e-16 and float32 to 1.2e-7. A tolerance is the measured error with
-small headroom. The oracle is a third implementation in NumPy, written from the papers; gradients
-are compared with its central differences. In lockstep the number is how many updates passed before
-the two trainers first acted differently."""
+small headroom. The oracle is an independent implementation in NumPy, written from the papers;
+gradients are compared with its central differences. In lockstep the number is how many updates
+passed before the two trainers first acted differently."""
 
 LOCKSTEP = """\
 Both trainers run the same training from the same draws. Training is chaotic: any two runs that
-differ in one last bit part in the end. How soon is measured by JAX beside itself, from initial
+differ in one last bit diverge in the end. How soon is measured by a second run of JAX, from initial
 parameters moved by one unit in the last place. Updates before the first in which any action
 differs:"""
 
 ENVIRONMENTS = """\
 Where gymnax and Gymnasium differ by more than rounding of the same arithmetic. Each difference is
-pinned by a test, is left out of the comparison at exactly the points that it concerns, and would be
-missed if it went away."""
+checked by a test, which fails if the difference goes away, and is left out of the comparison at
+exactly the points that it concerns."""
 
-TEETH = """\
-Each is a mistake that real implementations have shipped, planted on one side. The level is where
+MISTAKES = """\
+Each is a mistake that is known from other implementations, planted on one side. The level is where
 comparing the two sides first shows it, in both precisions."""
 
 LEARNING = """\
@@ -50,7 +50,7 @@ def row_cells(rows: Iterable[Row]) -> list[tuple[str, ...]]:
 
 
 def caught_cells(caught: Iterable[Caught]) -> list[tuple[str, ...]]:
-    """The teeth's cells, header first."""
+    """The planted mistakes' cells, header first."""
     header = ("mistake", "caught at level", "by the check", "in precision")
     return [header, *(_caught_cells(row) for row in caught)]
 
@@ -118,7 +118,7 @@ def report_page(
 
     Args:
         rows: The table.
-        caught: The teeth.
+        caught: The planted mistakes.
         horizons: Of lockstep, one per precision; may be empty.
         machine: What it was made with.
     """
@@ -135,7 +135,7 @@ def report_page(
         "## Every comparison",
         as_markdown(row_cells(rows)),
         "## Mistakes that were planted",
-        TEETH,
+        MISTAKES,
         as_markdown(caught_cells(caught)),
     ]
     return "\n\n".join(parts) + "\n"

@@ -20,7 +20,7 @@ def cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The weights under which an output is summed before it is differentiated.
 
     One for a scalar; else multiples of 1/64 between -2 and 2, none of them zero, which are exact
-    in every precision and tell the rows of a Jacobian apart.
+    in every precision and distinguish the rows of a Jacobian.
 
     Args:
         name: The output's name.
@@ -254,7 +254,7 @@ class _SummedOutputs:
 def terms_of(
     terms: Callable[..., Any] | None, layout: Layout, arrays: tuple[Arrays, Arrays]
 ) -> Arrays:
-    """The sum of |terms| of each output, where the caller has said how to find it."""
+    """The sum of |terms| of each output, where the caller has given a function for it."""
     if terms is None:
         return {}
     floats, others = arrays

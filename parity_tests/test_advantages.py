@@ -1,4 +1,4 @@
-"""GAE and normalized advantages: both sides, the oracle, and values worked by hand."""
+"""GAE and normalized advantages: values computed by hand."""
 
 from typing import Any
 
@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 
 import jax_ppo
 import torch_ref
-from parity_tests import Precision, oracles
-from parity_tests.checks.advantages import CHECKS
-from parity_tests.checks.check import Check
+from parity_tests import oracles
 
 # One environment, gamma = lambda = 1/2, so gamma lambda = 1/4; every number is exact in binary.
 REWARDS, VALUES, NEXT_VALUES = (np.array([x]).T for x in ([1.0, 2, 3], [4.0, 8, 16], [8.0, 16, 32]))
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_parity(check: Check, precision: Precision) -> None:
-    """Both sides agree, and both with the oracle."""
-    check.run((precision,)).assert_ok()
 
 
 @pytest.mark.parametrize(
@@ -40,16 +32,16 @@ def test_parity(check: Check, precision: Precision) -> None:
     ids=["neither", "terminated", "truncated", "both"],
 )
 def test_hand_worked(terminated: list[int], truncated: list[int], expected: list[float]) -> None:
-    """All three opinions give the numbers on paper, to the last bit."""
+    """Both sides and the oracle give the numbers computed by hand, to the last bit."""
     ended, cut = (np.array([bits], bool).T for bits in (terminated, truncated))
     arrays = {"rewards": REWARDS, "values": VALUES, "next_values": NEXT_VALUES}
     arrays.update({"terminated": ended, "truncated": cut})
-    opinions: list[tuple[Any, Any]] = [
+    estimators: list[tuple[Any, Any]] = [
         (jax_ppo.compute_gae, jnp.asarray),
         (torch_ref.compute_gae, torch.tensor),
         (oracles.gae, np.asarray),
     ]
-    for compute, convert in opinions:
+    for compute, convert in estimators:
         converted = {name: convert(array) for name, array in arrays.items()}
         advantages, returns = compute(**converted, gamma=0.5, gae_lambda=0.5)
         np.testing.assert_array_equal(np.asarray(advantages)[:, 0], expected)

@@ -1,4 +1,4 @@
-"""Where two right-looking implementations differ, each difference pinned by its numbers.
+"""Where two right-looking implementations differ, each difference checked by its numbers.
 
 One test per entry of the catalogue: what JAX, Flax or Optax does, what PyTorch does under the same
 name, what that costs, and that the two packages here agree all the same.
@@ -24,8 +24,9 @@ from torch.nn.utils import clip_grad_norm_
 import jax_ppo
 import torch_ref
 from parity_tests.checks.optimizer import BASE
-from parity_tests.weights import adam_in
+from parity_tests.weights import moments_in
 from torch_ref.networks import TORCH_PRECISIONS
+from torch_ref.update import RMSPROP_DECAY
 
 
 def slope(function: Any, x: float) -> float:
@@ -64,7 +65,7 @@ class TestStandardDeviation:
             assert package.normalize_advantages(array([3.0])) == 0
 
     def test_slope_where_nothing_varies(self) -> None:
-        """0 / 0: JAX says NaN, PyTorch takes it for 0. No gradient of the algorithm passes here."""
+        """0 / 0: JAX gives NaN, PyTorch 0. No gradient of the algorithm passes here."""
         assert jnp.isnan(jax.grad(jnp.std)(jnp.ones(3))).all()
         leaf = torch.ones(3, requires_grad=True)
         torch.std(leaf, correction=0).backward()
@@ -102,10 +103,10 @@ def clip_with_both_packages(gradient: np.ndarray, limit: float) -> np.ndarray:
     zeros = {"x": jnp.zeros(len(gradient))}
     optimizer = jax_ppo.make_optimizer(config, 0.1)
     _, state = optimizer.update({"x": jnp.asarray(gradient)}, optimizer.init(zeros), zeros)
-    adam = adam_in(state, zeros)
+    adam = moments_in(state, zeros)
     params = {"x": torch.zeros(len(gradient))}
-    twin = torch_ref.make_optimizer(config, 0.1)
-    _, moments = twin.update({"x": torch.tensor(gradient)}, twin.init(params), params)
+    reference = torch_ref.make_optimizer(config, 0.1)
+    _, moments = reference.update({"x": torch.tensor(gradient)}, reference.init(params), params)
     return 10 * np.stack([adam.mu["x"], moments.mu["x"]])
 
 
@@ -132,10 +133,10 @@ class TestAdam:
         the first step of Adam 6.4e-6 too short: a hundred ulp. torch_ref does as optax does.
         """
         in_float32 = math.sqrt((1.0 - float(np.float32(0.999))) / 0.001)
-        from_optax, from_twin, from_torch = first_steps(1.0, 0.0)
+        from_optax, from_reference, from_torch = first_steps(1.0, 0.0)
         assert 1 - in_float32 == pytest.approx(6.4e-6, rel=0.01)
         np.testing.assert_allclose(from_optax, -in_float32, rtol=3e-7)
-        np.testing.assert_allclose(from_twin, -in_float32, rtol=3e-7)
+        np.testing.assert_allclose(from_reference, -in_float32, rtol=3e-7)
         np.testing.assert_allclose(from_torch, -1.0, rtol=3e-7)
 
     def test_default_epsilon(self) -> None:
@@ -144,10 +145,29 @@ class TestAdam:
         assert jax_ppo.PPOConfig().adam_eps == 1e-5
 
     def test_default_weight_decay(self) -> None:
-        """AdamW decays by 1e-4 in optax and by 1e-2 in PyTorch, and not at all here unless told."""
+        """AdamW decays by 1e-4 in optax and by 1e-2 in PyTorch, and not at all here by default."""
         assert default_of(optax.adamw, "weight_decay") == 1e-4
         assert default_of(torch.optim.AdamW, "weight_decay") == 1e-2
         assert jax_ppo.PPOConfig(optimizer="adamw").weight_decay == 0
+
+
+class TestRMSProp:
+    """Where epsilon is, and how fast the second moment forgets."""
+
+    def test_epsilon(self) -> None:
+        """g = 0.01, eps = 1e-5: v = 1e-6, a step of g / (1e-3 + eps) or g / sqrt(1e-6 + eps)."""
+        g, eps = 0.01, 1e-5
+        inside = optax.scale_by_rms(decay=0.99, eps=eps)
+        step, _ = inside.update(jnp.array(g), inside.init(jnp.array(0.0)))
+        np.testing.assert_allclose(float(step), g / math.sqrt(1e-6 + eps), rtol=1e-5)
+        config = BASE.replace(optimizer="rmsprop")
+        for beside in first_steps(g, eps, config, torch.optim.RMSprop):
+            np.testing.assert_allclose(beside, -g / (1e-3 + eps), rtol=1e-5)
+
+    def test_decay(self) -> None:
+        """0.9 in optax, 0.99 in PyTorch and here."""
+        assert default_of(optax.rmsprop, "decay") == 0.9
+        assert default_of(torch.optim.RMSprop, "alpha") == RMSPROP_DECAY == 0.99
 
 
 def default_of(function: Any, name: str) -> Any:
@@ -155,17 +175,19 @@ def default_of(function: Any, name: str) -> Any:
     return inspect.signature(function).parameters[name].default
 
 
-def first_steps(g: float, eps: float) -> tuple[float, float, float]:
-    """The first step at learning rate 1 of `jax_ppo`, `torch_ref` and torch.optim.Adam."""
-    config = BASE.replace(adam_eps=max(eps, 1e-30))
+def first_steps(
+    g: float, eps: float, config: Any = BASE, theirs: Any = torch.optim.Adam
+) -> tuple[float, float, float]:
+    """The first step at learning rate 1 of `jax_ppo`, `torch_ref` and torch.optim."""
+    config = config.replace(adam_eps=max(eps, 1e-30))
     optimizer = jax_ppo.make_optimizer(config, 1.0)
     step, _ = optimizer.update(jnp.array(g), optimizer.init(jnp.array(0.0)), jnp.array(0.0))
-    twin = torch_ref.make_optimizer(config, 1.0)
+    reference = torch_ref.make_optimizer(config, 1.0)
     params = {"x": torch.tensor(0.0)}
-    steps, _ = twin.update({"x": torch.tensor(g)}, twin.init(params), params)
+    steps, _ = reference.update({"x": torch.tensor(g)}, reference.init(params), params)
     parameter = torch.zeros((), requires_grad=True)
     parameter.grad = torch.tensor(g)
-    torch.optim.Adam([parameter], lr=1.0, eps=eps).step()
+    theirs([parameter], lr=1.0, eps=eps).step()
     return float(step), float(steps["x"]), float(parameter.detach())
 
 
@@ -202,7 +224,7 @@ def surrogate(package: Any, log_prob: Any, old_log_prob: Any, advantages: Any) -
 
 
 class TestLosses:
-    """Factors that a name does not tell."""
+    """Factors that a name does not show."""
 
     def test_one_half(self) -> None:
         """An error of 3: optax.l2_loss is 9/2, torch's mse_loss 9; the value loss here is 9/2."""
@@ -243,7 +265,7 @@ class TestLayouts:
 
 
 class TestInitializers:
-    """What a layer starts with, if nobody says."""
+    """What a layer starts with by default."""
 
     FAN_IN = 400
 
@@ -289,7 +311,7 @@ class TestPrecision:
     def test_defaults(self) -> None:
         """PyTorch starts at highest; JAX leaves it to the device, which may round to TF32.
 
-        The config says highest unless told otherwise.
+        The config's default is highest.
         """
         assert torch.get_float32_matmul_precision() == "highest"
         assert jax.config.values["jax_default_matmul_precision"] is None
@@ -342,7 +364,7 @@ class TestIndices:
         assert torch.argmax(torch.tensor([1.0, 2.0, 2.0])) == 1
 
     def test_out_of_range(self) -> None:
-        """An action that does not exist: JAX answers NaN, PyTorch raises."""
+        """An action that does not exist: JAX gives NaN, PyTorch raises."""
         for action in (-1, 3):
             assert jnp.isnan(jax_ppo.Categorical(jnp.zeros(3)).log_prob(jnp.array(action)))
             with pytest.raises(RuntimeError, match="out of bounds"):
@@ -402,7 +424,7 @@ class TestAutoreset:
         assert np.abs(fresh).max() <= 0.05 < np.abs(last).max()
 
     def test_both_packages_give_both_observations(self) -> None:
-        """`obs` to act on, of the new episode; `next_obs` to judge, the last of the old one."""
+        """`obs` to act on, of the new episode; `next_obs` to evaluate, the last of the old one."""
         config = jax_ppo.PPOConfig(num_envs=1, env_params={"max_steps_in_episode": 1})
         sides = [
             (jax_ppo, jax.random.split(jax.random.key(0), 1), jnp.ones(1, jnp.int32)),

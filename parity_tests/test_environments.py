@@ -1,4 +1,4 @@
-"""gymnax's environments and Gymnasium's do the same, except where it is written down that not."""
+"""gymnax's environments and Gymnasium's do the same, except for the listed differences."""
 
 import dataclasses
 from collections.abc import Callable
@@ -173,7 +173,7 @@ class TestDifferences:
     def test_a_wider_predicate_fails(
         self, twin: Twin, difference: Difference, stepped: Stepped
     ) -> None:
-        """Had it been said to concern every point, the points that agree would tell."""
+        """A predicate that holds everywhere fails at the points that agree."""
         wider = dataclasses.replace(difference, affects=everywhere)
         known = dataclasses.replace(twin, differences=(*twin.differences, wider))
         precision = difference.precisions[0]
@@ -221,7 +221,7 @@ def index_of(grid: Grid, twin: Twin, difference: Difference) -> int:
 
 
 def assert_pinned(difference: Difference, result: Any, expected: Any) -> None:
-    """The result that is written down, as far as the precision tells."""
+    """The result that is listed, to the precision's rounding."""
     rtol = 1e-6 if "float32" in difference.precisions else 1e-12
     result, expected = np.asarray(result), np.asarray(expected)
     np.testing.assert_allclose(result, expected, rtol=rtol, atol=rtol / 100)
@@ -264,7 +264,7 @@ def test_resets(twin: Twin) -> None:
 
 
 def test_resets_from_elsewhere() -> None:
-    """Bounds that are 10 % too wide, or shifted by 5 %, are told from the right ones."""
+    """Bounds that are 10 % too wide, or shifted by 5 %, are detected."""
     for comparison in compare_resets(CARTPOLE):
         for bounds in ((-0.055, 0.055), (-0.045, 0.055)):
             assert dataclasses.replace(comparison, bounds=bounds).p_value < 1e-3
@@ -286,7 +286,7 @@ class TestTimeLimit:
 
 
 class TestWrongVariants:
-    """The comparison sees what is wrong, and nothing else."""
+    """The comparison detects what is wrong, and nothing else."""
 
     @pytest.mark.parametrize(
         ("twin", "env_params", "expected"),

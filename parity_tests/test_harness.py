@@ -1,4 +1,4 @@
-"""check_parity itself: it measures rightly, it catches what it should, and says what went wrong."""
+"""check_parity itself: it measures correctly, detects what it should, and reports what is wrong."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ class TestMeasure:
             assert share == (0 if same_number else np.inf)
 
     def test_an_oracle_may_be_beyond_the_precision(self) -> None:
-        """1e300 is infinite in float32, and infinity is the right answer there."""
+        """1e300 is infinite in float32, and infinity is the right result there."""
         errors = measure(np.array([np.inf], np.float32), np.array([1e300]), 0.0, "float32")
         assert errors.share == 0
 
@@ -128,7 +128,7 @@ class TestCases:
         assert set(labels[2:-1]) == extremes
 
     def test_draws(self) -> None:
-        """What the labels say is what the arrays are; an array given as such is never changed."""
+        """The arrays are what the labels say; an array given as such is never changed."""
         inputs = {"x": normal("n"), "done": flags("n"), "fixed": np.arange(2.0)}
         cases = {c.label: c.inputs for c in expand_cases(inputs, {"n": 50}, samples=1, seed=0)}
         assert cases["done all"]["done"].all()
@@ -296,7 +296,7 @@ class TestFaults:
         assert {entry.case.label for entry in report.failures()} == {"n = 1"}
 
     def test_both_sides_wrong_together(self) -> None:
-        """Two sides that agree on the wrong answer: only the oracle sees it."""
+        """Two sides that agree on the wrong answer: only the oracle detects it."""
 
         def wrong(x: Any) -> Any:
             return square_sum(x) / 2
@@ -306,7 +306,7 @@ class TestFaults:
         assert compared == {"jax - oracle", "torch - oracle"}
 
     def test_an_oracle_on_a_kink_is_a_fault(self) -> None:
-        """A point without a gradient that nobody declared is not passed over in silence."""
+        """A point without a gradient that is not declared is reported."""
         report = check_parity(
             lambda x: jnp.abs(x).sum(),
             lambda x: x.abs().sum(),
@@ -340,7 +340,7 @@ class TestBoundaries:
         assert sides == {"jax - torch", "jax - expected", "torch - expected"}
 
     def test_a_wrong_statement_fails(self) -> None:
-        """Stating is not excusing."""
+        """Expected values are checked too."""
         stated = Boundary("x = 1", self.EDGE.inputs, jax={"d/d x": [0.5]}, torch={"d/d x": [0.5]})
         assert {entry.compared for entry in self.check(stated).failures()} == {"torch - expected"}
 
@@ -361,7 +361,7 @@ class TestBoundaries:
 
 
 class TestReport:
-    """What a reader sees."""
+    """The printed report."""
 
     def test_the_message_names_the_place(self) -> None:
         """Quantity, precision, case, index, both values, difference, allowance and inputs."""

@@ -1,11 +1,16 @@
 """The two trainers, given the same draws, stay together as long as JAX stays with itself."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+import jax_ppo
 import torch_ref
 from parity_tests import lockstep
+from parity_tests.checks.optimizer import MOMENTUM, harmonic
 from parity_tests.lockstep import CARTPOLE, cross_framework, self_neighbour
 from parity_tests.measure import Precision
 from parity_tests.mutants import entropy_not_added, truncation_as_termination
@@ -27,8 +32,15 @@ EVERYTHING = CARTPOLE.replace(
 )
 """Every option that changes the arithmetic, switched on."""
 
-PENDULUM = EVERYTHING.replace(env_id="Pendulum-v1", env_params={"max_steps_in_episode": 20})
-"""The same with continuous actions; episodes end by truncation alone."""
+PENDULUM = EVERYTHING.replace(
+    env_id="Pendulum-v1",
+    env_params={"max_steps_in_episode": 20},
+    optimizer="rmsprop",
+    weight_decay=0.0,
+    learning_rate_schedule="cosine",
+    learning_rate_warmup=0.5,
+)
+"""Continuous actions, whose episodes end by truncation alone; RMSProp, cosine and warm-up."""
 
 BREAKOUT = CARTPOLE.replace(
     env_id="Breakout-MinAtar", num_steps=8, conv_channels=(4,), hidden_sizes=(16,)
@@ -88,17 +100,46 @@ def test_neighbour_starts_an_ulp_away(precision: Precision) -> None:
     assert result.identical_updates == 2
 
 
+def test_parts_of_ones_own_stay_together() -> None:
+    """A user's own optimizer, schedule and loss, each written for both sides."""
+    common = {"learning_rate_schedule": harmonic}
+    result = cross_framework(
+        3,
+        shortened(CARTPOLE, 5).replace(learning_rate=0.05, learning_rate_warmup=0.5),
+        "float64",
+        jax_parts={**common, "optimizer_fn": MOMENTUM.jax_optimizer, "loss_fn": own_loss(jax_ppo)},
+        torch_parts={
+            **common,
+            "optimizer_fn": MOMENTUM.torch_optimizer,
+            "loss_fn": own_loss(torch_ref),
+        },
+    )
+    assert result.identical_updates == 5
+    assert result.distances.max() < 1e-14
+    assert result.metric_distances.max() < 1e-12
+
+
+def own_loss(package: Any) -> Any:
+    """A loss of a user's own, with a measurement of its own: PPO's, and the values' square."""
+
+    def loss_fn(
+        distribution: Any, values: Any, batch: Any, config: Any, **coefficients: Any
+    ) -> Any:
+        loss, metrics = package.ppo_loss(distribution, values, batch, config, **coefficients)
+        square = (values * values).mean()
+        extra = {"squared_values": square}
+        return loss + 0.01 * square, dataclasses.replace(metrics, extra=extra)
+
+    return loss_fn
+
+
 @pytest.mark.parametrize(
     "mutation",
     [{"loss_fn": entropy_not_added}, {"advantage_fn": truncation_as_termination}],
     ids=["entropy left out", "truncation as termination"],
 )
-def test_known_mistakes_are_seen_at_once(mutation: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_mistakes_are_seen_at_once(mutation: dict) -> None:
     """After one update a mistake is ten million times farther away than rounding is."""
-    components = torch_ref.Components
-    monkeypatch.setattr(
-        torch_ref, "Components", lambda **changes: components(**{**changes, **mutation})
-    )
     config = shortened(CARTPOLE, 3).replace(env_params={"max_steps_in_episode": 15})
-    result = cross_framework(0, config, "float64")
+    result = cross_framework(0, config, "float64", torch_parts=mutation)
     assert result.distances[-1] > 1e-7

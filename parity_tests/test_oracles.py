@@ -1,4 +1,4 @@
-"""The oracles themselves: against SciPy, mpmath and numbers worked by hand."""
+"""The oracles themselves: against SciPy, mpmath and numbers computed by hand."""
 
 import mpmath  # type: ignore[import-untyped]
 import numpy as np
@@ -64,12 +64,47 @@ def test_stream_statistics_against_numpy(seed: int) -> None:
 
 def test_first_step_of_adam_by_hand() -> None:
     """m_hat = g and v_hat = g^2, so the step is lr g / (|g| + eps), plus the decay."""
-    params, mu, nu = oracles.adam(
+    params, moments = oracles.adam(
         {"x": np.array([2.0])}, [{"x": np.array([4.0])}], [0.5], eps=1.0, weight_decay=0.1
     )
     np.testing.assert_allclose(params["x"].astype(float), 2 - 0.5 * (4 / 5 + 0.2), rtol=4 * EPS)
-    np.testing.assert_allclose(mu["x"].astype(float), 0.4, rtol=4 * EPS)
-    np.testing.assert_allclose(nu["x"].astype(float), 0.016, rtol=64 * EPS)
+    np.testing.assert_allclose(moments["mu"]["x"].astype(float), 0.4, rtol=4 * EPS)
+    np.testing.assert_allclose(moments["nu"]["x"].astype(float), 0.016, rtol=64 * EPS)
+    assert moments["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected", "moment"),
+    [
+        # v = 0.01 * 16 = 0.16 and 0.99 v + 0.01 * 4 = 0.1984
+        ("rmsprop", 2 - 0.5 * 4 / (0.4 + 1) - 0.25 * 2 / (np.sqrt(0.1984) + 1), [0.1984]),
+        ("sgd", 2 - 0.5 * 4 - 0.25 * 2, []),
+        # traces 4 and 2 + 0.9 * 4
+        ("momentum", 2 - 0.5 * 4 - 0.25 * 5.6, [5.6]),
+    ],
+)
+def test_two_steps_by_hand(optimizer: str, expected: float, moment: list[float]) -> None:
+    """Gradients 4 and 2 from 2, with learning rates 1/2 and 1/4 and eps = 1."""
+    gradients = [{"x": np.array([4.0])}, {"x": np.array([2.0])}]
+    params, moments = oracles.OPTIMIZERS[optimizer](
+        {"x": np.array([2.0])}, gradients, [0.5, 0.25], eps=1.0, weight_decay=0.0
+    )
+    np.testing.assert_allclose(params["x"].astype(float), expected, rtol=0, atol=8 * EPS)
+    got = [float(value["x"][0]) for value in moments.values()]
+    np.testing.assert_allclose(got, moment, rtol=32 * EPS)
+
+
+def test_schedules_by_hand() -> None:
+    """Of 1 after 1, 2 and 3 of 4 updates; the warm-up takes two of them."""
+    by_name = {
+        "linear": [0.75, 0.5, 0.25],
+        "cosine": [(1 + np.sqrt(0.5)) / 2, 0.5, (1 - np.sqrt(0.5)) / 2],
+        "harmonic": [1 / 2, 1 / 3, 1 / 4],
+    }
+    for name, expected in by_name.items():
+        got = [float(oracles.SCHEDULES[name](1.0, update, 4)) for update in (1, 2, 3)]
+        np.testing.assert_allclose(got, expected, rtol=4 * EPS)
+    assert [oracles.warmup(0.5, update, 4) for update in range(4)] == [0.5, 1, 1, 1]
 
 
 def test_clipping_a_norm_by_hand() -> None:

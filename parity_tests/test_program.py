@@ -1,4 +1,4 @@
-"""`python -m parity_tests`: what it prints and writes, and what it says when something is wrong."""
+"""`python -m parity_tests`: what it prints and writes, and its errors."""
 
 import json
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_mistakes_on_the_command_line(
     assert complaint in capsys.readouterr().err
 
 
-def test_gradients_are_told_from_values() -> None:
+def test_gradients_are_distinguished_from_values() -> None:
     assert is_gradient("d/d log_prob")
     assert is_gradient("d loss/d batch.obs")
     assert not is_gradient("distance")

@@ -1,14 +1,8 @@
-"""Carrying parameters and states from one side to the other, exactly and both ways.
+"""Converting parameters and states from one side to the other, exactly and in both directions.
 
-A layer is `{"kernel": ..., "bias": ...}` in flax and `name.weight`, `name.bias` in PyTorch; a dense
-kernel [in, out] is the transpose of a weight [out, in], a convolution's kernel
-[height, width, in, out] is [out, in, height, width] there. Both sides flatten an image after its
-convolutions in the order height, width, channels, so the dense layer that follows is transposed
-like any other.
-
-Parameters keep the type they have: `rename_to_torch` and `rename_to_jax` only rename and transpose
-whatever arrays they are given (and PyTorch differentiates through them); the others make the other
-framework's arrays.
+`rename_to_torch` and `rename_to_jax` rename and transpose whatever arrays they are given (and
+PyTorch differentiates through them); as `jax_ppo.weights` describes. The others make the other
+framework's arrays, of the same floating-point type.
 """
 
 import dataclasses
@@ -24,6 +18,13 @@ from jax.flatten_util import ravel_pytree
 
 import jax_ppo
 import torch_ref
+from jax_ppo.weights import (
+    WeightsError,
+    check_layers,
+    flat_params,
+    to_jax_names,
+    to_torch_names,
+)
 
 FlaxParams = dict[str, Any]
 """`{"params": {layer: {"kernel", "bias"}, ..., "log_std"}}`."""
@@ -31,12 +32,8 @@ FlaxParams = dict[str, Any]
 TorchParams = dict[str, Any]
 """`{"layer.weight", "layer.bias", ..., "log_std"}`."""
 
-BARE = ("log_std",)
-"""Parameters that belong to no layer."""
-
-
-class WeightsError(ValueError):
-    """Parameters that are not the ones of an actor-critic; the message names the odd one out."""
+MOMENTS = (optax.ScaleByAdamState, optax.ScaleByRmsState, optax.TraceState)
+"""States of optax that have moments; those of the config's optimizers are single vectors."""
 
 
 def rename_to_torch(params: FlaxParams) -> TorchParams:
@@ -48,18 +45,11 @@ def rename_to_torch(params: FlaxParams) -> TorchParams:
     Raises:
         WeightsError: A name is unknown, or a layer lacks its kernel or bias.
     """
-    _check_names("the tree", set(params), {"params"})
-    renamed: TorchParams = {}
-    for layer, tree in sorted(params["params"].items()):
-        if layer in BARE:
-            renamed[layer] = tree
-            continue
-        if not isinstance(tree, Mapping):
-            raise WeightsError(f"unknown parameter {layer!r}: it is neither a layer nor in {BARE}")
-        _check_names(f"layer {layer!r}", set(tree), {"kernel", "bias"})
-        renamed[f"{layer}.weight"] = _weight(tree["kernel"], layer)
-        renamed[f"{layer}.bias"] = tree["bias"]
-    return renamed
+    if set(params) != {"params"}:
+        raise WeightsError(f"expected the one entry 'params', got {sorted(params)}")
+    flat = flat_params(params)
+    check_layers(flat, "kernel")
+    return to_torch_names(dict(sorted(flat.items())))
 
 
 def rename_to_jax(params: TorchParams) -> FlaxParams:
@@ -71,19 +61,14 @@ def rename_to_jax(params: TorchParams) -> FlaxParams:
     Raises:
         WeightsError: A name is unknown, or a layer lacks its weight or bias.
     """
+    check_layers(params, "weight")
     layers: dict[str, Any] = {}
-    for name, value in params.items():
+    for name, value in to_jax_names(params).items():
         layer, _, kind = name.rpartition(".")
-        if name in BARE:
-            layers[name] = value
-        elif layer and kind == "weight":
-            layers.setdefault(layer, {})["kernel"] = _kernel(value, layer)
-        elif layer and kind == "bias":
-            layers.setdefault(layer, {})["bias"] = value
+        if layer:
+            layers.setdefault(layer, {})[kind] = value
         else:
-            raise WeightsError(f"unknown parameter {name!r}: expected <layer>.weight or .bias")
-    for layer in set(layers) - set(BARE):
-        _check_names(f"layer {layer!r}", set(layers[layer]), {"kernel", "bias"})
+            layers[name] = value
     return {"params": layers}
 
 
@@ -97,37 +82,37 @@ def params_to_jax(params: TorchParams) -> FlaxParams:
     return jax.tree.map(to_jax, rename_to_jax(params))
 
 
-def adam_to_torch(opt_state: Any, params: FlaxParams) -> torch_ref.AdamState:
-    """Adam's count and moments, out of the state of an optax chain.
+def optimizer_to_torch(opt_state: Any, params: FlaxParams) -> Any:
+    """The state of one of the config's optimizers, out of an optax chain.
 
     Args:
-        opt_state: JAX's.
+        opt_state: JAX's, of Adam, AdamW, RMSProp or plain gradient descent.
         params: Whose moments they are.
-
-    Raises:
-        WeightsError: The chain does not hold exactly one Adam.
     """
-    adam = adam_in(opt_state, params)
-    moments = params_to_torch(adam.mu), params_to_torch(adam.nu)
-    return torch_ref.AdamState(to_tensor(adam.count), *moments)
+    state = moments_in(opt_state, params)
+    if isinstance(state, optax.ScaleByAdamState):
+        moments = params_to_torch(state.mu), params_to_torch(state.nu)
+        return torch_ref.AdamState(to_tensor(state.count), *moments)
+    if isinstance(state, optax.ScaleByRmsState):
+        return torch_ref.RMSPropState(params_to_torch(state.nu))
+    return torch_ref.SGDState()
 
 
-def adam_to_jax(state: torch_ref.AdamState, like: Any) -> Any:
-    """The state of an optax chain, with Adam's count and moments replaced.
+def optimizer_to_jax(state: Any, like: Any) -> Any:
+    """The inverse of `optimizer_to_torch`.
 
     Args:
         state: PyTorch's.
-        like: A state of the chain, `optimizer.init(params)`: what is not Adam's is kept.
-
-    Raises:
-        WeightsError: The chain does not hold exactly one Adam.
+        like: A state of the chain, `optimizer.init(params)`: what has no counterpart is kept.
     """
-    moments = [ravel_pytree(params_to_jax(moment))[0] for moment in (state.mu, state.nu)]
-    replaced = _flat_adam_in(like)._replace(count=to_jax(state.count), mu=moments[0], nu=moments[1])
+    replaced = {
+        name: to_jax(value) if name == "count" else ravel_pytree(params_to_jax(value))[0]
+        for name, value in state._asdict().items()
+    }
     return jax.tree.map(
-        lambda part: replaced if isinstance(part, optax.ScaleByAdamState) else part,
+        lambda part: part._replace(**replaced) if isinstance(part, MOMENTS) else part,
         like,
-        is_leaf=lambda part: isinstance(part, optax.ScaleByAdamState),
+        is_leaf=lambda part: isinstance(part, MOMENTS),
     )
 
 
@@ -185,47 +170,21 @@ def _convert_record(record: Any, package: Any, convert: Any) -> Any:
     return getattr(package, name)(**values)
 
 
-def adam_in(opt_state: Any, params: FlaxParams) -> Any:
-    """The one Adam state in the state of an optax chain, its moments as trees like `params`.
+def moments_in(opt_state: Any, params: FlaxParams) -> Any:
+    """The part of an optax chain's state that has moments, as trees like `params`, or None.
 
     Raises:
-        WeightsError: The chain does not hold exactly one Adam.
+        WeightsError: The chain has several.
     """
-    adam = _flat_adam_in(opt_state)
+    parts = jax.tree.leaves(opt_state, is_leaf=lambda part: isinstance(part, MOMENTS))
+    found = [part for part in parts if isinstance(part, MOMENTS)]
+    if len(found) > 1:
+        raise WeightsError(f"expected one optimizer in the state, found {len(found)}")
+    if not found:
+        return None
     _, unravel = ravel_pytree(params)
-    return adam._replace(mu=unravel(adam.mu), nu=unravel(adam.nu))
-
-
-def _flat_adam_in(opt_state: Any) -> Any:
-    """The one Adam state in the state of an optax chain, its moments as the vectors they are."""
-    parts = jax.tree.leaves(opt_state, is_leaf=lambda p: isinstance(p, optax.ScaleByAdamState))
-    adams = [part for part in parts if isinstance(part, optax.ScaleByAdamState)]
-    if len(adams) != 1:
-        raise WeightsError(f"expected one Adam in the optimizer's state, found {len(adams)}")
-    return adams[0]
-
-
-def _check_names(where: str, names: set[str], expected: set[str]) -> None:
-    """Raise WeightsError unless the names are the expected ones."""
-    if missing := sorted(expected - names):
-        raise WeightsError(f"{where} has no {missing[0]!r}")
-    if unknown := sorted(names - expected):
-        raise WeightsError(f"{where} has an unknown entry {unknown[0]!r}")
-
-
-def _weight(kernel: Any, layer: str) -> Any:
-    """A kernel of flax in PyTorch's layout."""
-    return _permute(kernel, {2: (1, 0), 4: (3, 2, 0, 1)}, layer)
-
-
-def _kernel(weight: Any, layer: str) -> Any:
-    """A weight of PyTorch in flax's layout."""
-    return _permute(weight, {2: (1, 0), 4: (2, 3, 1, 0)}, layer)
-
-
-def _permute(array: Any, axes: dict[int, tuple[int, ...]], layer: str) -> Any:
-    """Axes reordered, as many as there are; the same for every kind of array."""
-    if array.ndim not in axes:
-        raise WeightsError(f"layer {layer!r}: a kernel has 2 or 4 axes, not {array.ndim}")
-    order = axes[array.ndim]
-    return array.permute(order) if isinstance(array, torch.Tensor) else array.transpose(order)
+    trees = {
+        name: value if name == "count" or isinstance(value, Mapping) else unravel(value)
+        for name, value in found[0]._asdict().items()
+    }
+    return found[0]._replace(**trees)

@@ -15,7 +15,7 @@ def test_example(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = jax_ppo.PPOConfig(total_steps=1024)
-    monkeypatch.setattr(jax_ppo, "PPOConfig", lambda: config)
+    monkeypatch.setattr(jax_ppo, "PPOConfig", lambda **changes: config.replace(**changes))
     runpy.run_path(str(path), run_name="__main__")
     assert "last episode returns" in capsys.readouterr().out
     assert len(path.read_text().splitlines()) < 30

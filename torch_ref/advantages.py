@@ -1,14 +1,34 @@
 """How much better an action was than the critic expected."""
 
+from typing import Protocol
+
 import torch
 
 from jax_ppo.shapes import check_same_shape
+
+
+class AdvantageFn(Protocol):
+    """An estimator of advantages, such as `compute_gae`."""
+
+    def __call__(
+        self,
+        rewards: torch.Tensor,
+        values: torch.Tensor,
+        next_values: torch.Tensor,
+        *,
+        terminated: torch.Tensor,
+        truncated: torch.Tensor,
+        gamma: torch.Tensor | float,
+        gae_lambda: torch.Tensor | float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Advantages and returns, both [num_steps, num_envs]; arguments as for `compute_gae`."""
 
 
 def compute_gae(
     rewards: torch.Tensor,
     values: torch.Tensor,
     next_values: torch.Tensor,
+    *,
     terminated: torch.Tensor,
     truncated: torch.Tensor,
     gamma: torch.Tensor | float,

@@ -36,7 +36,7 @@ def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> torch.Ten
     """1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that knows nothing.
 
     Where the returns are all equal, but for the rounding that made them from the values, there is
-    nothing to explain, and the answer is 0.
+    nothing to explain, and the result is 0.
 
     Args:
         values: The critic's estimates, any shape.

@@ -1,7 +1,7 @@
 """Action distributions: categorical, and Gaussian with a diagonal covariance.
 
-Both are values that answer five questions: sample, mode, log_prob, entropy, kl. Sampling takes its
-noise as an argument, so that the same draws can be handed to another implementation.
+Both are values with five methods: sample, mode, log_prob, entropy, kl. Sampling takes its noise as
+an argument, so that another implementation can be given the same draws.
 """
 
 import math
@@ -103,7 +103,7 @@ class DiagGaussian:
 class Distribution(Protocol):
     """What the trainer asks of an action distribution.
 
-    Any frozen dataclass of tensors [..., n] that answers can be used.
+    Any frozen dataclass of tensors [..., n] with these methods can be used.
     """
 
     def sample(self, noise: torch.Tensor) -> torch.Tensor:
@@ -120,26 +120,6 @@ class Distribution(Protocol):
 
     def kl(self, other: Any) -> torch.Tensor:
         """KL(self || other) [...], in nats, for another of the same kind."""
-
-
-def draw_noise(
-    generator: torch.Generator, shape: tuple[int, ...], *, discrete: bool
-) -> torch.Tensor:
-    """Noise for `sample`: standard Gumbel for a Categorical, standard normal for a DiagGaussian.
-
-    Gumbel noise is -log(-log(u)) with u uniform on (0, 1); a u of exactly 0 is raised to the
-    smallest normal number, so that no entry is infinite.
-
-    Args:
-        generator: Source of random numbers; it advances.
-        shape: Shape of the noise; its last axis is num_actions or action_dim.
-        discrete: Whether it is meant for a Categorical.
-    """
-    if not discrete:
-        return torch.randn(shape, generator=generator)
-    uniform = torch.rand(shape, generator=generator)
-    positive = torch.clamp(uniform, min=torch.finfo(uniform.dtype).tiny)
-    return -torch.log(-torch.log(positive))
 
 
 def _expectation(probs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,10 @@
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
-from torch_ref.distributions import draw_noise
-from torch_ref.envs import DiscreteActions, draw_env_keys
+from torch_ref.envs import draw_env_keys
 from torch_ref.networks import matmul_precision
 from torch_ref.normalize import RunningStats, normalize
-from torch_ref.train import DEFAULT_COMPONENTS, Components
+from torch_ref.ppo import AlgorithmFn, ppo
 from torch_ref.types import EpisodeResults, Params
 
 
@@ -17,8 +16,8 @@ def evaluate_policy(
     params: Params,
     obs_stats: RunningStats | None,
     config: PPOConfig,
-    components: Components = DEFAULT_COMPONENTS,
     *,
+    algorithm_fn: AlgorithmFn = ppo,
     num_episodes: int = 128,
     deterministic: bool = True,
     max_steps: int | None = None,
@@ -32,7 +31,7 @@ def evaluate_policy(
         params: Network parameters, `state.params`.
         obs_stats: Statistics of observations, `state.rollout.obs_stats`.
         config: The config that the agent was trained with.
-        components: Functions to use in place of the usual ones.
+        algorithm_fn: The algorithm that it was trained with; gives environment and network.
         num_episodes: Episodes in all, run side by side.
         deterministic: Whether to take the mode of the policy; else a sample.
         max_steps: Steps after which an episode counts as unfinished. None: the environment's limit.
@@ -41,8 +40,8 @@ def evaluate_policy(
         ConfigError: max_steps is None and the environment has no limit, or num_episodes or
             max_steps is less than 1.
     """
-    env = components.make_env(config)
-    network = components.make_network(config, env)
+    algorithm = algorithm_fn(config)
+    env, network = algorithm.env, algorithm.network
     limit = env.max_episode_steps if max_steps is None else max_steps
     if limit is None:
         raise ConfigError("the environment has no time limit: pass max_steps")
@@ -50,8 +49,6 @@ def evaluate_policy(
         raise ConfigError(
             f"num_episodes and max_steps must be at least 1, got {num_episodes} and {limit}"
         )
-    noise_shape = (num_episodes, env.actions.noise_dim)
-    discrete = isinstance(env.actions, DiscreteActions)
     generator = generator.clone_state()
 
     obs, env_state = env.reset(draw_env_keys(generator, (num_episodes,)))
@@ -62,10 +59,10 @@ def evaluate_policy(
         for _ in range(limit):
             policy_obs = normalize(obs_stats, obs, config.normalization_clip)
             distribution, _ = network.apply(params, policy_obs)
-            noise = draw_noise(generator, noise_shape, discrete=discrete)
+            noise = env.action_space.draw_noise(generator, (num_episodes,))
             action = distribution.mode() if deterministic else distribution.sample(noise)
             keys = draw_env_keys(generator, (num_episodes,))
-            env_step = env.step(keys, env_state, env.actions.to_env(action))
+            env_step = env.step(keys, env_state, env.action_space.to_env(action))
             obs, env_state = env_step.obs, env_step.state
             episode_return = episode_return + torch.where(finished, 0.0, env_step.reward)
             episode_length = episode_length + (~finished).int()

@@ -1,5 +1,7 @@
 """The objective of PPO, term by term, from the outputs of the network."""
 
+from typing import Protocol
+
 import torch
 
 from jax_ppo.config import PPOConfig
@@ -8,6 +10,22 @@ from torch_ref.diagnostics import approx_kl, clip_fraction
 from torch_ref.distributions import Distribution
 from torch_ref.normalize import clip_values
 from torch_ref.types import Batch, Metrics
+
+
+class LossFn(Protocol):
+    """A loss of the network's outputs on a minibatch, such as `ppo_loss`."""
+
+    def __call__(
+        self,
+        distribution: Distribution,
+        values: torch.Tensor,
+        batch: Batch,
+        config: PPOConfig,
+        *,
+        clip_eps: torch.Tensor | float,
+        kl_coef: torch.Tensor | float | None,
+    ) -> tuple[torch.Tensor, Metrics]:
+        """The loss [], to be minimized, and what it measured; arguments as for `ppo_loss`."""
 
 
 def clipped_surrogate_loss(
@@ -83,6 +101,7 @@ def ppo_loss(
     values: torch.Tensor,
     batch: Batch,
     config: PPOConfig,
+    *,
     clip_eps: torch.Tensor | float,
     kl_coef: torch.Tensor | float | None = None,
 ) -> tuple[torch.Tensor, Metrics]:
@@ -97,8 +116,8 @@ def ppo_loss(
         kl_coef: Weight of the KL penalty; None for no penalty.
 
     Returns:
-        The loss [] and its parts: policy_loss, value_loss, entropy, approx_kl, clip_fraction, loss,
-        and kl if there is a penalty.
+        The loss [] and its metrics: loss, policy_loss, value_loss, entropy, approx_kl,
+        clip_fraction, and kl if there is a penalty.
 
     Raises:
         ValueError: There is a penalty, but batch.old_distribution is None.
@@ -112,17 +131,18 @@ def ppo_loss(
     loss = policy + config.vf_coef * value - config.ent_coef * entropy
 
     log_ratio = (log_prob - batch.old_log_prob).detach()
-    metrics = {
-        "policy_loss": policy,
-        "value_loss": value,
-        "entropy": entropy,
-        "approx_kl": approx_kl(log_ratio),
-        "clip_fraction": clip_fraction(torch.exp(log_ratio), clip_eps),
-    }
+    kl = None
     if kl_coef is not None:
         if batch.old_distribution is None:
             raise ValueError("ppo_loss: a KL penalty needs batch.old_distribution")
         kl = torch.mean(batch.old_distribution.kl(distribution))
         loss = loss + kl_coef * kl
-        metrics["kl"] = kl
-    return loss, {"loss": loss, **metrics}
+    return loss, Metrics(
+        loss=loss,
+        policy_loss=policy,
+        value_loss=value,
+        entropy=entropy,
+        approx_kl=approx_kl(log_ratio),
+        clip_fraction=clip_fraction(torch.exp(log_ratio), clip_eps),
+        kl=kl,
+    )

@@ -1,16 +1,17 @@
 """The actor-critic: an MLP or a CNN, with separate trunks for policy and value or a shared one."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import conv2d, linear, silu
 
 from jax_ppo.config import PPOConfig, check_image_size, conv_size, is_convolutional
-from torch_ref.distributions import Categorical, DiagGaussian, Distribution
-from torch_ref.envs import DiscreteActions, Environment
+from torch_ref.distributions import Distribution
+from torch_ref.envs import Environment
 from torch_ref.types import Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "swish": silu}
@@ -19,13 +20,27 @@ TORCH_PRECISIONS = {"highest": "highest", "high": "high", "default": "high"}
 """matmul_precision as torch names it: below highest, TF32 where the hardware has it."""
 
 
+class InitFn(Protocol):
+    """Makes parameters."""
+
+    def __call__(self, generator: torch.Generator) -> Params:
+        """Source of random numbers, which advances -> parameters."""
+
+
+class ApplyFn(Protocol):
+    """Evaluates policy and value function."""
+
+    def __call__(self, params: Params, obs: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
+        """Parameters, obs [batch_size, *obs_shape] -> (policy, values [batch_size])."""
+
+
 class Network(NamedTuple):
     """An actor-critic as two functions; anything of this form can take its place."""
 
-    init: Callable[[torch.Generator], Params]
-    """generator -> params."""
-    apply: Callable[[Params, torch.Tensor], tuple[Distribution, torch.Tensor]]
-    """(params, obs [batch_size, *obs_shape]) -> (policy, values [batch_size])."""
+    init: InitFn
+    """Makes parameters."""
+    apply: ApplyFn
+    """Evaluates policy and value function."""
 
 
 def make_network(config: PPOConfig, env: Environment) -> Network:
@@ -33,16 +48,17 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
 
     Args:
         config: Gives the architecture and the initializer.
-        env: Gives the shape of observations and the kind of actions.
+        env: Gives the spaces of observations and actions.
 
     Raises:
         ConfigError: A CNN is asked for observations that are not images, or too small for it.
     """
-    if is_convolutional(config, env.obs_shape):
-        check_image_size(config, env.obs_shape)
+    obs_shape = env.observation_space.shape
+    if is_convolutional(config, obs_shape):
+        check_image_size(config, obs_shape)
     return Network(
-        init=lambda generator: init_params(generator, config, env),
-        apply=lambda params, obs: actor_critic(params, obs, config, env),
+        init=partial(init_params, config=config, env=env),
+        apply=partial(actor_critic, config=config, env=env),
     )
 
 
@@ -52,7 +68,7 @@ def init_params(generator: torch.Generator, config: PPOConfig, env: Environment)
     Args:
         generator: Source of random numbers; it advances.
         config: Gives the architecture and the initializer.
-        env: Gives the shape of observations and the kind of actions.
+        env: Gives the spaces of observations and actions.
 
     Returns:
         `<layer>.weight` [out, in] of a dense layer or [out, in, height, width] of a convolution,
@@ -60,12 +76,13 @@ def init_params(generator: torch.Generator, config: PPOConfig, env: Environment)
         `policy_head` and `value_head`; the trunks are `policy_trunk` and `value_trunk`, or just
         `trunk` if it is shared.
     """
+    obs_shape, size = env.observation_space.shape, env.action_space.output_size
     trunks = ["trunk"] if config.shared_trunk else ["policy_trunk", "value_trunk"]
     shapes = {}
     for trunk in trunks:
-        shapes.update(_trunk_shapes(trunk, config, env.obs_shape))
-    width = config.hidden_sizes[-1] if config.hidden_sizes else _num_features(config, env.obs_shape)
-    shapes["policy_head"] = (env.actions.noise_dim, width)
+        shapes.update(_trunk_shapes(trunk, config, obs_shape))
+    width = config.hidden_sizes[-1] if config.hidden_sizes else _num_features(config, obs_shape)
+    shapes["policy_head"] = (size, width)
     shapes["value_head"] = (1, width)
 
     params = {}
@@ -74,8 +91,8 @@ def init_params(generator: torch.Generator, config: PPOConfig, env: Environment)
         weight, bias = _init_layer(generator, shape, config.initializer, gain)
         params[f"{name}.weight"] = weight
         params[f"{name}.bias"] = bias
-    if not isinstance(env.actions, DiscreteActions):
-        params["log_std"] = torch.full((env.actions.noise_dim,), config.log_std_init)
+    if env.action_space.has_log_std:
+        params["log_std"] = torch.full((size,), config.log_std_init)
     return params
 
 
@@ -88,11 +105,10 @@ def actor_critic(
         params: As `init_params` names them.
         obs: [batch_size, *obs_shape]; images are [batch_size, height, width, channels].
         config: Gives the architecture.
-        env: Gives the kind of actions.
+        env: Its action space makes the policy of the outputs.
 
     Returns:
-        The policy, a Categorical or a DiagGaussian whose log_std does not depend on obs, and values
-        [batch_size].
+        The policy, and values [batch_size].
     """
     if config.shared_trunk:
         policy_features = value_features = _trunk(params, "trunk", obs, config)
@@ -101,9 +117,7 @@ def actor_critic(
         value_features = _trunk(params, "value_trunk", obs, config)
     policy_out = _dense(params, "policy_head", policy_features)
     values = _dense(params, "value_head", value_features)[..., 0]
-    if isinstance(env.actions, DiscreteActions):
-        return Categorical(logits=policy_out), values
-    return DiagGaussian(mean=policy_out, log_std=params["log_std"].expand_as(policy_out)), values
+    return env.action_space.distribution(policy_out, params.get("log_std")), values
 
 
 @contextmanager

@@ -1,12 +1,43 @@
-"""Collecting experience: the policy acts, the environments answer."""
+"""Collecting experience: the policy acts in the environments."""
+
+import dataclasses
+from typing import NamedTuple
 
 import torch
 
 from jax_ppo.config import PPOConfig
-from torch_ref.envs import Environment, draw_env_keys
+from torch_ref.envs import Environment, EnvStep, draw_env_keys
 from torch_ref.networks import Network
 from torch_ref.normalize import init_stats, normalize, scale, update_stats
-from torch_ref.types import Metrics, Params, RolloutState, Transition, map_tensors
+from torch_ref.permutations import draw_permutations
+from torch_ref.types import Metrics, Params, RandomDraws, RolloutState, Transition, map_tensors
+
+
+class EndedEpisodes(NamedTuple):
+    """The episodes that ended in a step, or in all steps so far; zero where none did."""
+
+    returns: torch.Tensor
+    """Sum of their returns [num_envs]."""
+    lengths: torch.Tensor
+    """Sum of their lengths [num_envs], int32."""
+    number: torch.Tensor
+    """How many they are [num_envs], int32."""
+
+
+def draw_randomness(generator: torch.Generator, config: PPOConfig, env: Environment) -> RandomDraws:
+    """All random numbers of one rollout and the update on it.
+
+    Args:
+        generator: Source of random numbers; it advances.
+        config: Gives num_steps, num_envs, update_epochs and the batch size.
+        env: Its action space gives the noise.
+    """
+    steps = (config.num_steps, config.num_envs)
+    return RandomDraws(
+        noise=env.action_space.draw_noise(generator, steps),
+        env_keys=draw_env_keys(generator, steps),
+        permutations=draw_permutations(generator, config.update_epochs, config.batch_size),
+    )
 
 
 def init_rollout_state(
@@ -26,7 +57,9 @@ def init_rollout_state(
         episode_return=torch.zeros(config.num_envs),
         episode_length=torch.zeros(config.num_envs, dtype=torch.int32),
         discounted_return=torch.zeros(config.num_envs),
-        obs_stats=init_stats(env.obs_shape) if config.normalize_observations else None,
+        obs_stats=init_stats(env.observation_space.shape)
+        if config.normalize_observations
+        else None,
         return_stats=init_stats(()) if config.normalize_rewards else None,
     )
 
@@ -37,6 +70,7 @@ def collect_rollout(
     params: Params,
     noise: torch.Tensor,
     env_keys: torch.Tensor,
+    *,
     config: PPOConfig,
     env: Environment,
     network: Network,
@@ -49,7 +83,7 @@ def collect_rollout(
     Args:
         state: Where the last rollout ended.
         params: Network parameters.
-        noise: Noise of the actions [num_steps, num_envs, noise_dim].
+        noise: Noise of the actions [num_steps, num_envs, output_size].
         env_keys: Seeds of the environments [num_steps, num_envs].
         config: Gives gamma and the normalization.
         env: The environments.
@@ -63,18 +97,17 @@ def collect_rollout(
     transitions, endings = [], []
     for t in range(len(noise)):
         state, transition, ended = rollout_step(
-            state, params, noise[t], env_keys[t], config, env, network
+            state, params, noise[t], env_keys[t], config=config, env=env, network=network
         )
         transitions.append(transition)
         endings.append(ended)
 
-    stacked = {name: torch.stack([ended[name] for ended in endings]) for name in endings[0]}
-    count = torch.sum(stacked["count"], dtype=torch.int32)
-    metrics = {  # 0 / 0 is NaN
-        "episode_return": torch.sum(stacked["return"]) / count,
-        "episode_length": torch.sum(stacked["length"]) / count,
-        "num_episodes": count,
-    }
+    count = torch.sum(torch.stack([ended.number for ended in endings]), dtype=torch.int32)
+    metrics = Metrics(  # 0 / 0 is NaN
+        episode_return=torch.sum(torch.stack([ended.returns for ended in endings])) / count,
+        episode_length=torch.sum(torch.stack([ended.lengths for ended in endings])) / count,
+        num_episodes=count,
+    )
     return state, map_tensors(lambda *steps: torch.stack(steps), *transitions), metrics
 
 
@@ -83,24 +116,24 @@ def rollout_step(
     params: Params,
     noise: torch.Tensor,
     env_keys: torch.Tensor,
+    *,
     config: PPOConfig,
     env: Environment,
     network: Network,
-) -> tuple[RolloutState, Transition, Metrics]:
+) -> tuple[RolloutState, Transition, EndedEpisodes]:
     """One step of every environment.
 
     Args:
-        state: Where the environments stand.
+        state: State of the environments.
         params: Network parameters.
-        noise: Noise of the actions [num_envs, noise_dim].
+        noise: Noise of the actions [num_envs, output_size].
         env_keys: Seeds [num_envs].
         config: Gives gamma and the normalization.
         env: The environments.
         network: The actor-critic.
 
     Returns:
-        The next state, the transition [num_envs, ...], and of each episode that ended its return
-        and length, with a count of 1; zeros where none did [num_envs].
+        The next state, the transition [num_envs, ...], and the episodes that ended.
     """
     obs_stats, return_stats = state.obs_stats, state.return_stats
     if obs_stats is not None:
@@ -108,14 +141,11 @@ def rollout_step(
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
     distribution, _ = network.apply(params, obs)
     action = distribution.sample(noise)
-    env_step = env.step(env_keys, state.env_state, env.actions.to_env(action))
-    done = env_step.terminated | env_step.truncated
+    env_step = env.step(env_keys, state.env_state, env.action_space.to_env(action))
 
     discounted_return = config.gamma * state.discounted_return + env_step.reward
     if return_stats is not None:
         return_stats = update_stats(return_stats, discounted_return)
-    episode_return = state.episode_return + env_step.reward
-    episode_length = state.episode_length + 1
     transition = Transition(
         obs=obs,
         action=action,
@@ -124,18 +154,35 @@ def rollout_step(
         truncated=env_step.truncated,
         next_obs=normalize(obs_stats, env_step.next_obs, config.normalization_clip),
     )
-    ended = {
-        "return": torch.where(done, episode_return, 0.0),
-        "length": torch.where(done, episode_length, 0),
-        "count": done.to(torch.int32),
-    }
-    next_state = RolloutState(
+    state = dataclasses.replace(state, obs_stats=obs_stats, return_stats=return_stats)
+    next_state, ended = advance_episodes(state, env_step, discounted_return)
+    return next_state, transition, ended
+
+
+def advance_episodes(
+    state: RolloutState, env_step: EnvStep, discounted_return: torch.Tensor
+) -> tuple[RolloutState, EndedEpisodes]:
+    """The rollout's state after a step of the environments, and the episodes that ended with it.
+
+    Args:
+        state: State before the step.
+        env_step: What the step gave.
+        discounted_return: Running discounted sums of rewards, the step's included [num_envs].
+    """
+    done = env_step.terminated | env_step.truncated
+    episode_return = state.episode_return + env_step.reward
+    episode_length = state.episode_length + 1
+    ended = EndedEpisodes(
+        returns=torch.where(done, episode_return, 0.0),
+        lengths=torch.where(done, episode_length, 0),
+        number=done.to(torch.int32),
+    )
+    next_state = dataclasses.replace(
+        state,
         env_state=env_step.state,
         obs=env_step.obs,
         episode_return=torch.where(done, 0.0, episode_return),
         episode_length=torch.where(done, 0, episode_length),
         discounted_return=torch.where(done, 0.0, discounted_return),
-        obs_stats=obs_stats,
-        return_stats=return_stats,
     )
-    return next_state, transition, ended
+    return next_state, ended

@@ -1,6 +1,7 @@
-"""How coefficients move over training. Schedules count updates, not gradient steps."""
+"""How coefficients change over training. Schedules count updates, not gradient steps."""
 
-from typing import Literal
+import math
+from typing import Protocol
 
 import torch
 
@@ -8,27 +9,66 @@ KL_COEF_BOUNDS = (2.0**-20, 2.0**20)
 """The least and the greatest coefficient of the KL penalty that adaptation leads to."""
 
 
+class Schedule(Protocol):
+    """A factor that a coefficient is multiplied by, update by update."""
+
+    def __call__(self, update: torch.Tensor | int, num_updates: int) -> torch.Tensor | float:
+        """The factor [] during update number `update`, counted from 0, of `num_updates`."""
+
+
+def linear(update: torch.Tensor | int, num_updates: int) -> torch.Tensor | float:
+    """(num_updates - update) / num_updates: from 1 down to 1 / num_updates, never 0."""
+    # Not a division: XLA multiplies by the reciprocal, which may differ in the last bit.
+    return (num_updates - update) * (1.0 / num_updates)
+
+
+def cosine(update: torch.Tensor | int, num_updates: int) -> torch.Tensor:
+    """(1 + cos(pi update / num_updates)) / 2: from 1 down along half a cosine, never 0.
+
+    Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
+    equation 5, without restarts.
+    """
+    return 0.5 * (1.0 + torch.cos(math.pi * torch.as_tensor(update * (1.0 / num_updates))))
+
+
+SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}
+"""Schedules by the names that a config gives them; `constant` changes nothing."""
+
+
 def scheduled(
     initial: torch.Tensor | float,
-    schedule: Literal["constant", "linear"],
+    schedule: str | Schedule,
     update: torch.Tensor | int,
     num_updates: int,
 ) -> torch.Tensor | float:
-    """The coefficient during update number `update`, counted from 0.
-
-    constant: c.  linear: c (num_updates - update) / num_updates, so the first update uses c and the
-    last one c / num_updates; zero is never reached.
+    """The coefficient during update number `update`: initial * schedule(update, num_updates).
 
     Args:
-        initial: c.
-        schedule: Which of the two.
+        initial: The coefficient at the start.
+        schedule: "constant", a name of SCHEDULES, or a schedule of one's own.
         update: Updates already done [].
         num_updates: Updates in all.
     """
     if schedule == "constant":
         return initial
-    # A product, because compilers make one of a division: so the last bit is JAX's too.
-    return initial * ((num_updates - update) * (1.0 / num_updates))
+    factor = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    return initial * factor(update, num_updates)
+
+
+def warmup(
+    share: torch.Tensor | float, update: torch.Tensor | int, num_updates: int
+) -> torch.Tensor:
+    """min(1, (update + 1) / (share num_updates)): the factor of a linear warm-up.
+
+    The first update already has a factor above 0.
+
+    Args:
+        share: Share of training that the warm-up takes, in (0, 1].
+        update: Updates already done [].
+        num_updates: Updates in all.
+    """
+    factor = torch.as_tensor((update + 1) / (share * num_updates))
+    return torch.minimum(factor, torch.ones_like(factor))
 
 
 def adapt_kl_coef(

@@ -1,4 +1,4 @@
-"""What the adapters of Stable-Baselines3 and of SBX share: they have one interface."""
+"""Shared by the adapters of Stable-Baselines3 and SBX, which have the same interface."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from stable_baselines3.common.env_util import make_vec_env
 
 
 def model_of(algorithm: Any, work: Any, seed: int, activation: Any, **more: Any) -> Any:
-    """A model that is ready to learn a work.
+    """A model before training.
 
     Args:
         algorithm: The class PPO.
-        work: What is to be trained.
-        seed: Decides everything that chance decides.
-        activation: tanh, in the form that the implementation takes it.
-        **more: Arguments that only one of them takes.
+        work: The training.
+        seed: Seed of all random numbers.
+        activation: tanh, as the implementation takes it.
+        **more: Arguments that only one of the two takes.
     """
     torch.set_num_threads(THREADS)
     sizes = list(work.hidden_sizes)
@@ -49,7 +49,7 @@ class LinearDecay:
         self.start = start
 
     def __call__(self, remaining: float) -> float:
-        """The learning rate when `remaining` of training, from 1 to 0, is still to come."""
+        """The learning rate when a fraction `remaining` of training, from 1 to 0, is left."""
         return self.start * remaining
 
 

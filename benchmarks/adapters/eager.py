@@ -1,4 +1,4 @@
-"""What the adapters of implementations share that train one agent step by step in Python."""
+"""Shared by the adapters of implementations that train one agent step by step in Python."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -8,16 +8,16 @@ from typing import Any
 import protocol
 
 THREADS = 1
-"""Threads of PyTorch: with networks this small, more of them only wait for each other."""
+"""Threads of PyTorch: for networks this small, more threads are not faster."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """A training, and the orders that it answers."""
+    """A training, and the requests that it answers."""
 
     work: Any
     prepare: Callable[[Any, int], Any]
-    """(work, seed) -> whatever `train` takes; its time is not counted."""
+    """(work, seed) -> the argument of `train`; not timed."""
     train: Callable[[Any, Any], float]
     """(work, prepared) -> mean return of the last episodes."""
     before_rss_mib: float
@@ -34,7 +34,7 @@ class Trainer:
         }
 
     def memory(self) -> dict[str, Any]:
-        """The most memory that this process had."""
+        """Peak memory of this process."""
         return {"peak_rss_mib": protocol.peak_rss_mib(), "before_rss_mib": self.before_rss_mib}
 
 
@@ -45,19 +45,19 @@ def serve(
     packages: Iterable[str],
     notes: str = "",
 ) -> None:
-    """Train once to warm up, then answer orders.
+    """Train once to warm up, then answer requests.
 
     Args:
-        task: What `protocol.begin` gave.
+        task: The result of `protocol.begin`.
         prepare: See `Trainer`.
         train: See `Trainer`.
-        packages: Those whose versions are to be told.
-        notes: In what the training differs from the work.
+        packages: Packages whose versions are reported.
+        notes: How the training differs from the work.
     """
     import_seconds = time.time() - task.started
     trainer = Trainer(task.work, prepare, train, protocol.peak_rss_mib())
     trainer.run(0)
-    greeting = {
+    description = {
         "versions": protocol.versions(packages, task.checkout),
         "import_seconds": import_seconds,
         "trace_seconds": 0.0,
@@ -65,4 +65,4 @@ def serve(
         "device": "cpu",
         "notes": f"PyTorch on {THREADS} thread. {notes}".strip(),
     }
-    protocol.serve(task, greeting, {"run": trainer.run, "memory": trainer.memory})
+    protocol.serve(task, description, {"run": trainer.run, "memory": trainer.memory})

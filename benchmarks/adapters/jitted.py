@@ -1,4 +1,4 @@
-"""What the adapters of JAX implementations share: to compile a whole training and to time it."""
+"""Shared by the adapters of JAX implementations: compiling and timing a whole training."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -19,14 +19,14 @@ class Program:
     arguments: Callable[[int], tuple[Any, ...]]
     """seed -> the arguments of `train`."""
     returns: Callable[[Any], Any]
-    """What `train` gave -> mean return of the episodes [..., num_updates], NaN where unknown."""
+    """Result of `train` -> mean return of the episodes [..., num_updates], NaN where unknown."""
     compiler_options: dict[str, Any] | None = None
-    """What the compiler is told, as by `jax.jit`."""
+    """As for `jax.jit`."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """A compiled training, and the orders that it answers."""
+    """A compiled training, and the requests that it answers."""
 
     work: Any
     program: Program
@@ -54,7 +54,7 @@ class Trainer:
         return {**answer, "final_return": protocol.number(_mean(last))}
 
     def memory(self) -> dict[str, Any]:
-        """The most memory that this process had, and what XLA says that the training needs."""
+        """Peak memory of this process, and XLA's own count for the training."""
         count = self.compiled.memory_analysis()
         parts = ("temp_size_in_bytes", "output_size_in_bytes", "argument_size_in_bytes")
         return {
@@ -65,13 +65,13 @@ class Trainer:
 
 
 def serve(task: protocol.Task, program: Program, packages: Iterable[str], notes: str = "") -> None:
-    """Compile a training, run it once to warm up, then answer orders.
+    """Compile a training, run it once to warm up, then answer requests.
 
     Args:
-        task: What `protocol.begin` gave.
+        task: The result of `protocol.begin`.
         program: The training.
-        packages: Those whose versions are to be told.
-        notes: In what the training differs from the work.
+        packages: Packages whose versions are reported.
+        notes: How the training differs from the work.
     """
     import_seconds = time.time() - task.started
     arguments = jax.block_until_ready(program.arguments(0))
@@ -83,7 +83,7 @@ def serve(task: protocol.Task, program: Program, packages: Iterable[str], notes:
     compiled = lowered.compile()
     done = time.perf_counter()
     jax.block_until_ready(compiled(*arguments))
-    greeting = {
+    description = {
         "flags": {**protocol.flags(), **(program.compiler_options or {})},
         "versions": protocol.versions(("jax", "jaxlib", "numpy", *packages), task.checkout),
         "import_seconds": import_seconds,
@@ -93,17 +93,17 @@ def serve(task: protocol.Task, program: Program, packages: Iterable[str], notes:
         "notes": notes,
     }
     trainer = Trainer(task.work, program, compiled, before_rss_mib)
-    orders = {"run": trainer.run, "curve": trainer.curve, "memory": trainer.memory}
-    protocol.serve(task, greeting, orders)
+    requests = {"run": trainer.run, "curve": trainer.curve, "memory": trainer.memory}
+    protocol.serve(task, description, requests)
 
 
 def keys_of(work: Any, seed: int) -> tuple[jax.Array]:
-    """The arguments of a training that takes nothing but a random key, or a key per agent."""
+    """The arguments of a training that takes only a random key, or a key per agent."""
     key = jax.random.key(seed)
-    return (key if work.num_seeds == 1 else jax.random.split(key, work.num_seeds),)
+    return (key if work.num_agents == 1 else jax.random.split(key, work.num_agents),)
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN if there is none."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

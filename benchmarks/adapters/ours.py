@@ -1,4 +1,4 @@
-"""A work as jax_ppo and torch_ref are told it."""
+"""The config of a work, for jax_ppo and torch_ref."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""How an adapter talks to the program that started it: one JSON object per line.
+"""The protocol between an adapter and the program that started it: one JSON object per line.
 
-An adapter greets once it is ready, then answers orders, each a line of standard input, until
-`quit`. It imports nothing but the standard library, this and the implementation that it stands for.
+Once it is ready, an adapter writes a description of itself. Then it answers requests, each a line
+of standard input, until `quit`. It imports only the standard library, the modules in this folder
+and the implementation that it runs.
 """
 
 import argparse
@@ -21,25 +22,25 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 FLAGS = ("XLA_FLAGS", "NPROC", "OMP_NUM_THREADS", "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_PREALLOCATE")
-"""Environment variables that can change how fast an implementation is."""
+"""Environment variables that can change the speed of an implementation."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an adapter was started for."""
+    """The arguments that an adapter was started with."""
 
     work: Any
     """The fields of a work, as attributes."""
     checkout: Path | None
-    """Where the source of the implementation lies, if it has to be given."""
+    """Folder of the implementation's source, if it is not installed as a package."""
     started: float
     """When the process was started, by `time.time()`."""
     channel: TextIO
-    """What was standard output."""
+    """The process's original standard output."""
 
 
 def begin() -> Task:
-    """Read the command line, and keep standard output for the protocol.
+    """Read the command line, and reserve standard output for the protocol.
 
     From here on, whatever a library prints goes to standard error.
     """
@@ -55,35 +56,39 @@ def begin() -> Task:
 
 
 def serve(
-    task: Task, greeting: Mapping[str, Any], orders: Mapping[str, Callable[..., dict[str, Any]]]
+    task: Task,
+    description: Mapping[str, Any],
+    requests: Mapping[str, Callable[..., dict[str, Any]]],
 ) -> None:
-    """Greet, then answer orders until `quit` or the end of standard input.
+    """Write the description, then answer requests until `quit` or the end of standard input.
 
     Args:
-        task: What `begin` gave.
-        greeting: What to say first; unless it has flags, those of the environment are added.
-        orders: What to call, by the first word of the line; the other words are whole numbers.
+        task: The result of `begin`.
+        description: Versions, seconds of the start and so on; without an entry `flags`, those of
+            the environment are added.
+        requests: The function for each request, by the first word of the line; the other words are
+            its arguments, whole numbers.
     """
-    _say(task, {"flags": flags(), **greeting})
+    _write(task, {"flags": flags(), **description})
     for line in sys.stdin:
         name, *numbers = line.split()
         if name == "quit":
             return
-        _say(task, orders[name](*map(int, numbers)))
+        _write(task, requests[name](*map(int, numbers)))
 
 
 def flags() -> dict[str, str]:
-    """Those of `FLAGS` that are set."""
+    """The variables in `FLAGS` that are set."""
     return {name: os.environ[name] for name in FLAGS if name in os.environ}
 
 
 def env_steps(work: Any) -> int:
     """Environment steps of one run, over all agents."""
-    return work.num_envs * work.num_steps * work.num_updates * work.num_seeds
+    return work.num_envs * work.num_steps * work.num_updates * work.num_agents
 
 
 def versions(packages: Iterable[str], checkout: Path | None = None) -> dict[str, str]:
-    """Python's version, those of packages, and the commit of a checkout."""
+    """Versions of Python and of packages, and the commit of a checkout."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     found |= {name: metadata.version(name) for name in packages}
     if checkout is not None:
@@ -94,21 +99,21 @@ def versions(packages: Iterable[str], checkout: Path | None = None) -> dict[str,
 
 
 def peak_rss_mib() -> float:
-    """Most memory that this process has had at any time, in MiB."""
+    """Peak memory of this process so far, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: a child's peak there starts from what its parent had.
+        # Not getrusage: a child's peak there starts from the memory of its parent.
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def number(value: float) -> float | None:
-    """A number as JSON knows it: None in place of NaN and infinities."""
+    """A number as JSON has it: None in place of NaN and infinities."""
     return float(value) if math.isfinite(value) else None
 
 
-def _say(task: Task, content: Mapping[str, Any]) -> None:
+def _write(task: Task, content: Mapping[str, Any]) -> None:
     """Write one line."""
     task.channel.write(json.dumps(content, allow_nan=False) + "\n")
     task.channel.flush()

@@ -1,7 +1,7 @@
 """Adapter of CleanRL: its `ppo.py` is a program, so each run is a process of its own.
 
-The time is taken from the speed that the program prints, which counts from its first reset on: what
-it takes to start is left out.
+The time is taken from the speed that the program prints, which is counted from its first reset:
+the start of the process is left out.
 """
 
 import os
@@ -16,15 +16,15 @@ from typing import Any
 import protocol
 
 NOTES = """\
-PyTorch on 1 thread. It bootstraps from zero where a time limit cut an episode, and knows one \
-network only, which is that of the works. Its speed is what it prints itself, with its logging."""
+PyTorch on 1 thread. It bootstraps from zero where a time limit cut an episode, and has one \
+network only, which is that of the works. Its speed is the one it prints, logging included."""
 
 KEPT = 100
 """Episodes whose returns are averaged."""
 
 
 def run(work: Any, program: Path, seed: int) -> dict[str, Any]:
-    """Train once, and read from its output how fast it was and what it learned."""
+    """Train once, and read speed and returns from its output."""
     with tempfile.TemporaryDirectory() as folder:
         output = subprocess.run(
             [sys.executable, str(program), *arguments(work, seed)],
@@ -44,7 +44,7 @@ def run(work: Any, program: Path, seed: int) -> dict[str, Any]:
 
 
 def arguments(work: Any, seed: int) -> list[str]:
-    """A work as CleanRL is told it."""
+    """The command-line options of a work."""
     options = {
         "seed": seed,
         "env-id": work.env_id,
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     task = protocol.begin()
     assert task.checkout is not None
     packages = ("torch", "gymnasium", "numpy")
-    greeting = {
+    description = {
         "versions": protocol.versions(packages, task.checkout),
         "import_seconds": 0.0,
         "trace_seconds": 0.0,
@@ -78,4 +78,4 @@ if __name__ == "__main__":
         "notes": NOTES,
     }
     program = task.checkout / "cleanrl" / "ppo.py"
-    protocol.serve(task, greeting, {"run": partial(run, task.work, program)})
+    protocol.serve(task, description, {"run": partial(run, task.work, program)})

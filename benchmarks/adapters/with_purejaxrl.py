@@ -13,19 +13,19 @@ import protocol
 
 NOTES = """\
 It bootstraps from zero where a time limit cut an episode, keeps the returns of every environment \
-step, and knows one network only, which is that of the works."""
+step, and has one network only, which is that of the works."""
 
 
 def program_of(work: Any, checkout: Path) -> jitted.Program:
-    """The training that a work describes."""
+    """The training of a work."""
     training = load_make_train(checkout)(config_of(work))
-    if work.num_seeds > 1:
+    if work.num_agents > 1:
         training = jax.vmap(training)
     return jitted.Program(training, partial(jitted.keys_of, work), episode_returns)
 
 
 def load_make_train(checkout: Path) -> Callable[[dict[str, Any]], Callable[..., Any]]:
-    """Its function that makes a training; its files import each other by their bare names."""
+    """Its function that makes a training; its files import each other as top-level modules."""
     sys.path.insert(0, str(checkout / "purejaxrl"))
     from ppo import make_train
 
@@ -33,7 +33,7 @@ def load_make_train(checkout: Path) -> Callable[[dict[str, Any]], Callable[..., 
 
 
 def config_of(work: Any) -> dict[str, Any]:
-    """A work as PureJaxRL is told it."""
+    """The config of a work."""
     return {
         "ENV_NAME": work.env_id,
         "TOTAL_TIMESTEPS": work.num_envs * work.num_steps * work.num_updates,

@@ -13,29 +13,29 @@ from rejax import PPO
 
 NOTES = """\
 It clips each entry of a gradient instead of its norm, has an Adam epsilon of 1e-8 and flax's own \
-initializer, and bootstraps from zero where a time limit cut an episode. It knows returns \
-from evaluations only; instead, gymnax's LogWrapper keeps the last return of each environment, and \
+initializer, and bootstraps from zero where a time limit cut an episode. It measures returns \
+in evaluations only; instead, gymnax's LogWrapper keeps the last return of each environment, and \
 their mean is taken after each update."""
 
 
 class Logged(LogWrapper):
-    """gymnax's LogWrapper, made fit to be copied, which rejax does."""
+    """gymnax's LogWrapper, which rejax copies."""
 
     def __deepcopy__(self, memo: Any) -> "Logged":
-        """Itself: it never changes."""
+        """Itself, as it never changes."""
         return self
 
 
 def program_of(work: Any) -> jitted.Program:
-    """The training that a work describes."""
+    """The training of a work."""
     training = algorithm_of(work).train
-    if work.num_seeds > 1:
+    if work.num_agents > 1:
         training = jax.vmap(training)
     return jitted.Program(training, partial(jitted.keys_of, work), episode_returns)
 
 
 def algorithm_of(work: Any) -> Any:
-    """A work as rejax is told it."""
+    """The algorithm of a work."""
     batch_size = work.num_envs * work.num_steps
     gradient_steps = work.num_updates * work.update_epochs * work.num_minibatches
     algorithm = PPO.create(
@@ -60,13 +60,13 @@ def algorithm_of(work: Any) -> Any:
 
 
 def last_returns(algorithm: Any, state: Any, key: jax.Array) -> jax.Array:
-    """In place of an evaluation: mean of the last return of each environment that has one."""
+    """In place of an evaluation: mean of the last return of the environments that have one."""
     ended = state.env_state.returned_episode_lengths > 0
     return jnp.mean(state.env_state.returned_episode_returns, where=ended)
 
 
 def episode_returns(outcome: Any) -> jax.Array:
-    """The outcome of `last_returns` after each update [..., num_updates]."""
+    """The result of `last_returns` after each update [..., num_updates]."""
     _, returns = outcome
     return returns
 

@@ -1,4 +1,4 @@
-"""Adapter of SBX, which is Stable-Baselines3 with its networks in JAX."""
+"""Adapter of SBX, which is Stable-Baselines3 with networks in JAX."""
 
 from functools import partial
 from typing import Any
@@ -10,9 +10,9 @@ import protocol
 from sbx import PPO
 
 NOTES = """\
-It clips no values, weighs the value loss twice as heavily, clips the gradients of policy and \
-value each for itself and has flax's own initializer. Every run goes on with one model, since a \
-new one would be compiled again."""
+It does not clip values, its value loss has twice the weight, it clips the gradients of policy \
+and value separately and has flax's own initializer. Every run continues with the same model, \
+since a new one would be compiled again."""
 
 
 def same(model: PPO, work: Any, seed: int) -> PPO:

@@ -8,11 +8,11 @@ import protocol
 import torch
 from stable_baselines3 import PPO
 
-NOTES = "It weighs the value loss twice as heavily."
+NOTES = "Its value loss has twice the weight."
 
 
 def prepare(work: Any, seed: int) -> PPO:
-    """A model that is ready to learn."""
+    """A model before training."""
     return baselines.model_of(PPO, work, seed, torch.nn.Tanh, clip_range_vf=work.value_clip_eps)
 
 

@@ -21,7 +21,7 @@ def prepare(work: Any, seed: int) -> tuple[torch.Generator, PPOConfig]:
 def learn(work: Any, arguments: tuple[torch.Generator, PPOConfig]) -> float:
     """Train; the mean return of the episodes of the last tenth of the updates."""
     _, metrics = train(*arguments)
-    returns = metrics["episode_return"].numpy()[-max(1, work.num_updates // 10) :]
+    returns = metrics.as_dict()["episode_return"].numpy()[-max(1, work.num_updates // 10) :]
     known = returns[~np.isnan(returns)]
     return float(known.mean()) if known.size else float("nan")
 

@@ -1,14 +1,12 @@
-"""Checkpoints: one safetensors file each, written whole or not at all, checked when read.
+"""Checkpoints: one safetensors file each, written atomically and checked when read.
 
 A file holds arrays and nothing else, so that loading one never runs code.
 """
 
 import hashlib
-import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.runs import sync, written_atomically
 
 Tree = TypeVar("Tree")
 Arrays = dict[str, np.ndarray]
@@ -29,33 +28,27 @@ class CheckpointMismatchError(AppError):
     """A checkpoint is sound but belongs to another network or another set of options."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A checkpoint on disk."""
 
-    path: Path
     update: int
     """Updates done when it was written."""
+    path: Path
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """The finished checkpoints in a folder, oldest first."""
     named = (
-        (file, re.fullmatch(r"update_(\d+)\.safetensors", file.name)) for file in folder.iterdir()
+        (re.fullmatch(r"update_(\d+)\.safetensors", file.name), file) for file in folder.iterdir()
     )
-    checkpoints = (Checkpoint(file, int(match[1])) for file, match in named if match)
-    return sorted(checkpoints, key=lambda checkpoint: checkpoint.update)
+    return sorted(Checkpoint(int(match[1]), file) for match, file in named if match)
 
 
 def set_aside_later(folder: Path, update: int) -> None:
     """Rename the checkpoints of updates after `update`, so that new ones can take their place.
 
-    Where training goes on from `update`, the later ones are damaged. Left where they are they would
-    count as the newest, and every new checkpoint would be deleted for being older.
-
-    Args:
-        folder: Folder of the checkpoints.
-        update: Updates done at the checkpoint to go on from.
+    Where training continues from `update`, the later ones are damaged. Under their old names they
+    would count as the newest, and every new checkpoint would be deleted for being older.
     """
     for checkpoint in list_checkpoints(folder):
         if checkpoint.update > update:
@@ -63,10 +56,7 @@ def set_aside_later(folder: Path, update: int) -> None:
 
 
 def write_checkpoint(folder: Path, update: int, arrays: Arrays, keep: int) -> Path:
-    """Write a checkpoint, then delete all but the newest `keep`.
-
-    The file appears under its name only when all of it is on disk, so that a crash at any moment
-    leaves either the whole checkpoint or none.
+    """Write a checkpoint atomically, then delete all but the newest `keep`.
 
     Args:
         folder: Folder of the checkpoints; it must exist.
@@ -75,19 +65,16 @@ def write_checkpoint(folder: Path, update: int, arrays: Arrays, keep: int) -> Pa
         keep: How many checkpoints to keep, at least 1.
     """
     path = folder / f"update_{update:09d}.safetensors"
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
+    with written_atomically(path) as unfinished, unfinished.open("wb") as file:
         file.write(save(arrays, metadata={"sha256": _digest(arrays)}))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+        sync(file)
     for old in list_checkpoints(folder)[:-keep]:
         old.path.unlink()
     return path
 
 
 def read_checkpoint(path: Path) -> Arrays:
-    """All arrays of a checkpoint, after comparing them with the checksum beside them.
+    """All arrays of a checkpoint, after comparing them with the checksum in the file.
 
     Raises:
         CorruptCheckpointError: The file is truncated, or its checksum is wrong.
@@ -104,14 +91,11 @@ def read_checkpoint(path: Path) -> Arrays:
 
 
 def read_newest(folder: Path) -> tuple[Arrays | None, int, list[str]]:
-    """Read the newest checkpoint that is sound.
-
-    Args:
-        folder: Folder of the checkpoints.
+    """Read the newest checkpoint of a folder that is sound.
 
     Returns:
         Its arrays (None if there is no sound checkpoint), the updates done when it was written, and
-        a message for each newer checkpoint that had to be passed over.
+        a message for each newer checkpoint that is damaged.
     """
     problems: list[str] = []
     for checkpoint in reversed(list_checkpoints(folder)):
@@ -123,11 +107,7 @@ def read_newest(folder: Path) -> tuple[Arrays | None, int, list[str]]:
 
 
 def read_agents(folder: Path) -> tuple[Arrays, int, list[str]]:
-    """As `read_newest`, where there has to be something to read.
-
-    Raises:
-        AppError: There is no sound checkpoint.
-    """
+    """As `read_newest`, but AppError if there is no sound checkpoint."""
     arrays, update, problems = read_newest(folder)
     if arrays is None:
         raise AppError(f"{folder.parent} has no checkpoint that can be read")
@@ -137,7 +117,7 @@ def read_agents(folder: Path) -> tuple[Arrays, int, list[str]]:
 def to_arrays(tree: Any) -> Arrays:
     """Every leaf of a pytree by its path, such as `params.params.value_head.bias`.
 
-    Random keys become their raw words.
+    Random keys become the integers that they are made of.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
@@ -150,12 +130,12 @@ def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) 
     """The inverse of `to_arrays`.
 
     Args:
-        arrays: What a checkpoint holds.
+        arrays: The arrays of a checkpoint.
         template: A pytree of arrays, or of their shapes and dtypes as `jax.eval_shape` gives them.
-        ignore_others: Whether arrays that the template does not ask for are no error.
+        ignore_others: Whether arrays that the template does not contain are no error.
 
     Raises:
-        CheckpointMismatchError: They are other arrays than the template asks for.
+        CheckpointMismatchError: They are other arrays than the template's.
     """
     expected, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [_name(path) for path, _ in expected]
@@ -172,7 +152,7 @@ def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) 
 
 
 def _restore(name: str, array: np.ndarray, like: Any) -> jax.Array:
-    """One leaf as a JAX array, if it has the shape and type that the template asks for."""
+    """One leaf as a JAX array, if it has the shape and type of the template's."""
     wanted = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         raise CheckpointMismatchError(

@@ -1,6 +1,6 @@
-"""Driving a run: pieces of training, and between them everything that has to be written.
+"""Driving a run: pieces of training, and between them everything that is written to disk.
 
-Nothing here can change what is learned, and nothing here knows which framework learns it.
+Nothing here changes what is learned, and nothing here depends on the framework.
 """
 
 import time
@@ -19,9 +19,8 @@ States = TypeVar("States")
 
 CAPACITY = 256
 """Largest number of updates in one piece."""
-
 PIECE_SECONDS = 0.5
-"""How long a piece should take: often enough for a live display, rarely enough to cost nothing."""
+"""How long a piece should take: short enough for a live display, long enough to cost nothing."""
 
 
 def drive(
@@ -29,6 +28,7 @@ def drive(
     states: States,
     update: int,
     display: Display,
+    *,
     advance: Callable[[States, int], tuple[States, Any]],
     to_arrays: Callable[[States], Arrays],
     log: Log,
@@ -36,11 +36,11 @@ def drive(
     """Train the agents of a run to the end: piece after piece, check, log, save.
 
     Args:
-        run: The run; what its logs say of later updates is dropped.
+        run: The run; what its logs contain of later updates is dropped.
         states: The agents after `update` updates.
-        update: Where training stands.
+        update: Updates done.
         display: Shows how far training is.
-        advance: (states, number of updates) -> (states, metrics by name [updates, num_seeds]).
+        advance: (states, number of updates) -> (states, metrics by name [updates, num_agents]).
         to_arrays: states -> what to write into a checkpoint.
         log: Takes the metrics.
 
@@ -55,8 +55,9 @@ def drive(
     log.begin(update)
     truncate_rows(run.timing, update)
     set_aside_later(run.checkpoints, update)
+    keep = run.settings.keep_checkpoints
     if not list_checkpoints(run.checkpoints):
-        _save(run, update, to_arrays(states))
+        write_checkpoint(run.checkpoints, update, to_arrays(states), keep)
     saved = time.monotonic()
     length = 1
     with StopRequest() as stop, closing(log):
@@ -73,27 +74,18 @@ def drive(
                 display.say(warning)
             due = time.monotonic() - saved >= run.settings.checkpoint_seconds
             if due or stop.signal_number or update == run.config.num_updates:
-                _save(run, update, to_arrays(states))
+                write_checkpoint(run.checkpoints, update, to_arrays(states), keep)
                 saved = time.monotonic()
             if stop.signal_number and update < run.config.num_updates:
                 raise Interrupted(stop.signal_number, _farewell(run, update))
-            length = _next_length(count, seconds)
+            # What fits into PIECE_SECONDS, but at most double.
+            fitting = int(PIECE_SECONDS * count / max(seconds, 1e-6))
+            length = max(1, min(fitting, 2 * count, CAPACITY))
     return states
 
 
-def _next_length(count: int, seconds: float) -> int:
-    """Updates in the next piece: what fits into PIECE_SECONDS, but at most double."""
-    fitting = int(PIECE_SECONDS * count / max(seconds, 1e-6))
-    return max(1, min(fitting, 2 * count, CAPACITY))
-
-
 def _farewell(run: Run, update: int) -> str:
-    """What to tell a user who stopped a run."""
+    """The message for a user who stopped a run."""
     text = f"stopped and saved after update {update} of {run.config.num_updates} in {run.path}"
     folder = run.path.parent if run.in_sweep else run.path
-    return f"{text}; go on with `jax-ppo resume {folder}`" if run.framework == "jax" else text
-
-
-def _save(run: Run, update: int, arrays: Arrays) -> None:
-    """Write a checkpoint."""
-    write_checkpoint(run.checkpoints, update, arrays, run.settings.keep_checkpoints)
+    return f"{text}; continue with `jax-ppo resume {folder}`" if run.framework == "jax" else text

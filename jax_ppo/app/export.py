@@ -1,5 +1,6 @@
 """Taking the agents of a run to the other framework."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from jax_ppo.app.checkpoints import Arrays, read_agents, write_checkpoint
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, create_run
+from jax_ppo.weights import to_jax_names, to_torch_names
 
 STATS = "rollout.obs_stats."
 """Where a checkpoint has the statistics of observations; the same on both sides."""
@@ -38,7 +40,7 @@ def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
     arrays, update, _ = read_agents(run.checkpoints)
     convert = to_torch_layout if framework == "torch" else to_jax_layout
     path = out or run.path.with_name(f"{run.path.name}-{framework}")
-    exported = create_run(path, run.config, run.settings, framework)
+    exported = create_run(path, run.config, run.settings, framework, algorithm=run.algorithm)
     write_checkpoint(exported.checkpoints, update, convert(arrays), keep=1)
     return exported
 
@@ -46,35 +48,25 @@ def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
 def to_torch_layout(arrays: Arrays) -> Arrays:
     """Parameters and statistics of a JAX checkpoint, by PyTorch's names and in its layout.
 
-    A dense kernel [in, out] becomes a weight [out, in], a convolution's kernel
-    [height, width, in, out] becomes [out, in, height, width]. The first axis, over agents, stays.
-
     Args:
-        arrays: A checkpoint, every array [num_seeds, ...].
+        arrays: A checkpoint, every array [num_agents, ...].
     """
-    converted = {name: array for name, array in arrays.items() if name.startswith(STATS)}
-    for name, array in arrays.items():
-        if name.startswith(JAX_PARAMS):
-            short = name.removeprefix(JAX_PARAMS)
-            if short.endswith(".kernel"):
-                short = short.removesuffix("kernel") + "weight"
-                array = np.transpose(array, (0, 2, 1) if array.ndim == 3 else (0, 4, 3, 1, 2))
-            converted[TORCH_PARAMS + short] = np.ascontiguousarray(array)
-    return converted
+    return _renamed(arrays, JAX_PARAMS, TORCH_PARAMS, to_torch_names)
 
 
 def to_jax_layout(arrays: Arrays) -> Arrays:
     """The inverse of `to_torch_layout`.
 
     Args:
-        arrays: A checkpoint of PyTorch, every array [num_seeds, ...].
+        arrays: A checkpoint of PyTorch, every array [num_agents, ...].
     """
+    return _renamed(arrays, TORCH_PARAMS, JAX_PARAMS, to_jax_names)
+
+
+def _renamed(arrays: Arrays, before: str, after: str, rename: Callable[..., Arrays]) -> Arrays:
+    """Statistics as they are, and parameters renamed; everything else is left out."""
+    params = {n.removeprefix(before): a for n, a in arrays.items() if n.startswith(before)}
     converted = {name: array for name, array in arrays.items() if name.startswith(STATS)}
-    for name, array in arrays.items():
-        if name.startswith(TORCH_PARAMS):
-            short = name.removeprefix(TORCH_PARAMS)
-            if short.endswith(".weight"):
-                short = short.removesuffix("weight") + "kernel"
-                array = np.transpose(array, (0, 2, 1) if array.ndim == 3 else (0, 3, 4, 2, 1))
-            converted[JAX_PARAMS + short] = np.ascontiguousarray(array)
+    for name, array in rename(params, leading_axes=1).items():
+        converted[after + name] = np.ascontiguousarray(array)
     return converted

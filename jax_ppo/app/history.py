@@ -10,12 +10,12 @@ from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, read_rows
 
 INDEX = ("update", "steps", "seed")
-"""Entries of a row that say where it belongs, and are no metrics."""
+"""Entries of a row that are not metrics."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What a run went through, update by update."""
+    """The metrics of a run, update by update."""
 
     seeds: tuple[int, ...]
     """Seed of every agent."""
@@ -26,7 +26,7 @@ class History:
     seconds: np.ndarray
     """Time that training had taken by then [num_updates]."""
     metrics: dict[str, np.ndarray]
-    """By name [num_updates, num_seeds]; NaN where there was nothing to measure."""
+    """By name [num_updates, num_agents]; NaN where there was nothing to measure."""
 
 
 def read_history(run: Run) -> History:
@@ -44,12 +44,9 @@ def read_history(run: Run) -> History:
 def make_history(
     rows: Iterable[dict[str, Any]], seeds: Iterable[int], timing: Iterable[dict[str, Any]] = ()
 ) -> History:
-    """Metrics as arrays; an update that not every agent has a row of is left out.
+    """Metrics as arrays, of a row per update and seed and the timing as for `seconds_at`.
 
-    Args:
-        rows: A row per update and seed, in the order of the updates.
-        seeds: The agents' seeds.
-        timing: A row per piece of training: its last update, and how many seconds it took.
+    An update that not every agent has a row of is left out.
     """
     seeds = tuple(seeds)
     by_update: dict[int, list[dict[str, Any]]] = {}
@@ -57,27 +54,16 @@ def make_history(
         by_update.setdefault(row["update"], []).append(row)
     whole = [group for group in by_update.values() if len(group) == len(seeds)]
     names = [name for name in whole[0][0] if name not in INDEX] if whole else []
-    updates = np.array([group[0]["update"] for group in whole], dtype=int)
-    return History(
-        seeds=seeds,
-        updates=updates,
-        steps=np.array([group[0]["steps"] for group in whole], dtype=int),
-        seconds=seconds_at(updates, timing),
-        metrics={
-            name: np.array([[row[name] for row in group] for group in whole], dtype=float)
-            for name in names
-        },
-    )
+    updates, steps = (np.array([g[0][name] for g in whole], int) for name in ("update", "steps"))
+    metrics = {name: np.array([[row[name] for row in g] for g in whole], float) for name in names}
+    return History(seeds, updates, steps, seconds_at(updates, timing), metrics)
 
 
 def seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndarray:
-    """Seconds of training at the end of each update, evenly within each piece.
+    """Seconds of training at the end of each update [num_updates], evenly within each piece.
 
-    Args:
-        updates: Numbers of the updates [num_updates].
-        timing: A row per piece of training: its last update, and how many seconds it took.
+    `timing` has a row per piece: its last update, and how many seconds it took.
     """
-    pieces = [(row["update"], row["seconds"]) for row in timing]
-    ends = np.array([0, *(update for update, _ in pieces)], dtype=float)
-    seconds = np.cumsum([0.0, *(length for _, length in pieces)])
-    return np.interp(updates, ends, seconds)
+    pieces = [(0, 0.0), *((row["update"], row["seconds"]) for row in timing)]
+    ends, lengths = np.array(pieces, float).T
+    return np.interp(updates, ends, np.cumsum(lengths))

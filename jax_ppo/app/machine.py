@@ -29,7 +29,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's model name where the system tells it."""
+    """The processor's model name where the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

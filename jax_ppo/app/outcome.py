@@ -1,4 +1,4 @@
-"""Saying how well agents do: as data, and as a table."""
+"""The evaluation of agents as data, and as a table."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,37 +6,29 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jax_ppo.app.statistics import Summary, show_number, summarize
+from jax_ppo.app.statistics import show_number, summarize
 
 UNLIMITED_STEPS = 100_000
 """Steps after which an episode counts as unfinished where the environment sets no limit."""
 
 
 def report(results: Any, seeds: Iterable[int]) -> dict[str, Any]:
-    """The outcome as data: a summary per agent, and one over the means of all agents.
+    """EpisodeResults of either framework [num_agents, num_episodes] as data.
 
-    Args:
-        results: EpisodeResults of either framework [num_seeds, num_episodes].
-        seeds: The agents' seeds.
+    There is a summary per agent, and one over the means of all agents.
     """
     returns = np.asarray(results.episode_return)
-    return {
-        "per_seed": {
-            str(seed): {
-                **summarize(row)._asdict(),
-                "mean_length": float(length),
-                "unfinished": int(unfinished),
-            }
-            for seed, row, length, unfinished in zip(
-                seeds,
-                returns,
-                np.asarray(results.episode_length).mean(axis=1),
-                np.sum(~np.asarray(results.finished), axis=1),
-                strict=True,
-            )
-        },
-        "over_seeds": summarize(returns.mean(axis=1))._asdict(),
+    lengths = np.asarray(results.episode_length).mean(axis=1)
+    unfinished = np.sum(~np.asarray(results.finished), axis=1)
+    per_seed = {
+        str(seed): {
+            **summarize(row)._asdict(),
+            "mean_length": float(length),
+            "unfinished": int(number),
+        }
+        for seed, row, length, number in zip(seeds, returns, lengths, unfinished, strict=True)
     }
+    return {"per_seed": per_seed, "over_seeds": summarize(returns.mean(axis=1))._asdict()}
 
 
 def report_table(content: dict[str, Any], title: str) -> Table:
@@ -55,8 +47,7 @@ def report_table(content: dict[str, Any], title: str) -> Table:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """A summary's entries as text."""
-    summary = Summary(**{name: row[name] for name in Summary._fields})
-    interval = f"{show_number(summary.ci_low)} .. {show_number(summary.ci_high)}"
-    numbers = (summary.mean, summary.median, summary.iqm)
-    extremes = (summary.minimum, summary.maximum)
-    return [*map(show_number, numbers), interval, *map(show_number, extremes)]
+    texts = {name: show_number(value) for name, value in row.items()}
+    interval = f"{texts['ci_low']} .. {texts['ci_high']}"
+    middles, ends = ("mean", "median", "iqm"), ("minimum", "maximum")
+    return [*(texts[name] for name in middles), interval, *(texts[name] for name in ends)]

@@ -1,8 +1,7 @@
-"""What a user sees while training runs: a live bar, or plain lines where there is no terminal."""
+"""Progress of training: a live bar, or plain lines where there is no terminal."""
 
 import time
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -14,7 +13,6 @@ from jax_ppo.app.statistics import show_number
 
 LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
-
 SPEED_WINDOW = 20
 """Pieces of training that the speed is measured over."""
 
@@ -23,19 +21,11 @@ class Display:
     """Progress of one run: steps done, steps per second, episode return, time left."""
 
     def __init__(self, run: Run, console: Console, name: str = "") -> None:
-        """Prepare; nothing is shown before the context is entered.
-
-        Args:
-            run: The run.
-            console: Where to show it.
-            name: What to call it; empty: its environment.
-        """
-        self._name = name or run.config.env_id
-        self._run = run
-        self._console = console
+        """Prepare; nothing is shown before the context is entered. `name` replaces the env_id."""
+        self._name, self._run, self._console = name or run.config.env_id, run, console
         self._times: deque[tuple[float, int]] = deque(maxlen=SPEED_WINDOW)
         self._last_line = time.monotonic()
-        self._returns = np.full(run.settings.num_seeds, np.nan)
+        self._returns = np.full(run.settings.num_agents, np.nan)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -46,9 +36,7 @@ class Display:
             expand=True,
         )
         self._task = self._bar.add_task(
-            self._name,
-            total=run.config.num_updates,
-            status="compiling ...",
+            self._name, total=run.config.num_updates, status="compiling ..."
         )
 
     def say(self, text: str) -> None:
@@ -56,20 +44,15 @@ class Display:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, update: int) -> None:
-        """Show that training goes on from `update`."""
+        """Show that training continues from `update`."""
         self._bar.update(self._task, completed=update)
         if update == self._run.config.num_updates:
             self.say(f"trained to the end already: {update} updates")
         elif update:
-            self.say(f"going on after update {update} of {self._run.config.num_updates}")
+            self.say(f"continuing after update {update} of {self._run.config.num_updates}")
 
     def advance(self, update: int, episode_returns: np.ndarray) -> None:
-        """Show that training has reached `update`.
-
-        Args:
-            update: Updates done.
-            episode_returns: Of the newest updates [count, num_agents], NaN where no episode ended.
-        """
+        """Show that training has reached `update`; returns are the newest [count, num_agents]."""
         now = time.monotonic()
         self._times.append((now, update))
         for returns in episode_returns:
@@ -78,7 +61,10 @@ class Display:
         finished = update == self._run.config.num_updates
         if not self._console.is_terminal and (finished or now - self._last_line > LINE_SECONDS):
             self._last_line = now
-            self.say(f"{self._name}: {self._steps(update)}{self._status()}")
+            agents = self._run.settings.num_agents
+            times = f" x {agents} agents" if agents > 1 else ""
+            steps = f"{update * self._run.config.batch_size:,} steps{times}"
+            self.say(f"{self._name}: {steps}, {self._status()}")
 
     def __enter__(self) -> Self:
         """Show the bar, if there is a terminal to show it on."""
@@ -86,28 +72,17 @@ class Display:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave the bar as it stands."""
         if self._console.is_terminal:
             self._bar.stop()
 
-    def _steps(self, update: int) -> str:
-        """Steps done, and by how many agents."""
-        agents = self._run.settings.num_seeds
-        times = f" x {agents} agents" if agents > 1 else ""
-        return f"{update * self._run.config.batch_size:,} steps{times}, "
-
     def _status(self) -> str:
-        """Speed, and the mean over the agents of the last episode returns seen."""
+        """Speed, and the mean over the agents of the last episode returns."""
         parts = []
         (t0, update0), (t1, update1) = self._times[0], self._times[-1]
         if update1 > update0:
-            per_update = self._run.config.batch_size * self._run.settings.num_seeds
+            per_update = self._run.config.batch_size * self._run.settings.num_agents
             parts.append(f"{(update1 - update0) * per_update / (t1 - t0):,.0f} steps/s")
         if np.isfinite(self._returns).any():
             parts.append(f"episode return {show_number(np.nanmean(self._returns))}")

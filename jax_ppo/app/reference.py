@@ -3,14 +3,15 @@
 import importlib
 import sys
 
+from jax_ppo.app.command_line import require
+from jax_ppo.app.errors import AppError
+
 
 def main() -> int:
-    """Run one command of `torch-ref`, or say what is missing."""
+    """Run one command of `torch-ref`, or report that PyTorch is missing."""
     try:
-        cli = importlib.import_module("torch_ref.app.cli")
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        print("error: torch-ref needs PyTorch: pip install '.[torch]'", file=sys.stderr)
+        require("torch", "torch-ref", "torch")
+    except AppError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    return int(cli.main())
+    return int(importlib.import_module("torch_ref.app.cli").main())

@@ -1,25 +1,25 @@
 """A run folder: everything about one training run, in plain files.
 
-run.json              config and settings: enough to start the run anew
+run.json              config, algorithm and settings: enough to start the run anew
 starts.jsonl          a row per start or resume: command, versions, devices
 metrics.jsonl         a row per update and seed
 timing.jsonl          a row per piece of training: update, steps, seconds
 checkpoints/          update_*.safetensors
-tensorboard/          the metrics as TensorBoard events
+tensorboard/          the metrics as TensorBoard events, if tensorboardX is installed
 learning_curve.png    episode return against environment steps
-evaluation.json       how the trained agents perform
+evaluation.json       evaluation of the trained agents
 lock                  held by the process that trains
 """
 
-import dataclasses
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class RunSettings:
 
     seed: int = 0
     """Seed of the first agent; the others follow it."""
-    num_seeds: int = 1
+    num_agents: int = 1
     """Agents trained side by side, with seeds seed, seed + 1, ..."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints; 0: after every piece of training."""
@@ -50,23 +50,19 @@ class RunSettings:
     """Devices to train on, at most, in each process; each core of a CPU is one. None: all."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for settings that make no sense."""
-        for name, minimum in (("seed", 0), ("num_seeds", 1), ("keep_checkpoints", 1)):
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
-        if self.devices is not None and self.devices < 1:
-            raise ConfigError(f"devices must be at least 1, got {self.devices}")
-        if self.seed + self.num_seeds > MAX_SEED:
+        """Raise ConfigError for settings that are out of range."""
+        minima = {"seed": 0, "num_agents": 1, "checkpoint_seconds": 0, "keep_checkpoints": 1}
+        for name, minimum in {**minima, "devices": 1}.items():
+            value = getattr(self, name)
+            if value is not None and not value >= minimum:
+                raise ConfigError(f"{name} must be at least {minimum}, got {value}")
+        if self.seed + self.num_agents > MAX_SEED:
             raise ConfigError(f"seeds must be below {MAX_SEED}, got {self.seeds[-1]}")
-        if not self.checkpoint_seconds >= 0:
-            raise ConfigError(
-                f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}"
-            )
 
     @property
     def seeds(self) -> range:
         """The seed of every agent."""
-        return range(self.seed, self.seed + self.num_seeds)
+        return range(self.seed, self.seed + self.num_agents)
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,11 @@ class Run:
     settings: RunSettings
     framework: str = "jax"
     """jax or torch: which of the two trains it, or it was exported for."""
+    algorithm: str = "ppo"
+    """What trains it, as `find_algorithm` takes it."""
     in_sweep: bool = False
-    """Whether it is a part of a sweep, whose folder it is in: its agents differ in more than seeds,
-    which only the sweep knows."""
+    """Whether it is a part of a sweep, in whose folder it is: its agents differ in more than
+    seeds."""
 
     @property
     def checkpoints(self) -> Path:
@@ -94,18 +92,15 @@ class Run:
 
     @property
     def timing(self) -> Path:
-        """File that says how long training took so far."""
+        """File of the time that each piece of training took."""
         return self.path / "timing.jsonl"
 
 
 @contextmanager
 def only_trainer(run: Run) -> Iterator[None]:
-    """Keep other processes from training in the same folder, inside a `with` block.
+    """Lock a folder against other processes that train; AppError if it is locked.
 
-    The lock goes with the process, however that ends; only the file stays.
-
-    Raises:
-        AppError: Another process trains there.
+    The lock ends with the process, however that ends; only the file stays.
     """
     try:
         with FileLock(run.path / "lock", timeout=0):
@@ -119,16 +114,13 @@ def create_run(
     config: PPOConfig,
     settings: RunSettings,
     framework: str = "jax",
+    *,
+    algorithm: str = "ppo",
     in_sweep: bool = False,
 ) -> Run:
-    """Make a run folder, whole or not at all.
+    """Make a run folder, atomically.
 
-    Args:
-        path: Where; None: runs/ENV_ID-seedSEED-TIME under the current folder.
-        config: What to train.
-        settings: How to.
-        framework: jax or torch.
-        in_sweep: Whether it is a part of a sweep.
+    The arguments are the fields of `Run`; path None is runs/ENV_ID-seedSEED-TIME.
 
     Raises:
         AppError: The folder exists already, or cannot be written.
@@ -140,13 +132,9 @@ def create_run(
     if path.exists():
         advice = f", or continue it with `jax-ppo resume {path}`" if framework == "jax" else ""
         raise AppError(f"{path} exists already: give another folder{advice}")
-    run = Run(path, config, settings, framework, in_sweep)
-    content = {
-        "framework": framework,
-        "in_sweep": in_sweep,
-        "config": dataclasses.asdict(config),
-        "settings": dataclasses.asdict(settings),
-    }
+    run = Run(path, config, settings, framework, algorithm, in_sweep)
+    content = asdict(run)
+    del content["path"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -160,31 +148,41 @@ def create_run(
 
 
 def open_run(path: Path) -> Run:
-    """Read a run folder.
+    """Read a run folder, also one of an older version.
 
     Raises:
-        AppError: It is not a run folder, or its config cannot be read.
+        AppError: It is not a run folder, or run.json cannot be read.
     """
-    file = path / "run.json"
+    with described(path / "run.json", "run") as content:
+        config, settings = PPOConfig(**content.pop("config")), settings_from(content)
+        return Run(path, config, settings, **content)
+
+
+@contextmanager
+def described(file: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The content of the JSON file that describes a run or sweep folder, inside a `with` block.
+
+    Raises:
+        AppError: The file is missing, or the block cannot use its content.
+    """
     if not file.is_file():
-        raise AppError(f"{path} is not a run folder: it has no run.json")
+        raise AppError(f"{file.parent} is not a {kind} folder: it has no {file.name}")
     try:
-        content = json.loads(file.read_text())
-        config = PPOConfig(**content["config"])
-        settings = RunSettings(**content["settings"])
-        return Run(path, config, settings, content["framework"], content.get("in_sweep", False))
+        yield json.loads(file.read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise AppError(f"{file} cannot be read: {error}") from error
 
 
-def record_start(run: Run, backend: str, devices: list[str]) -> None:
-    """Note the command, the versions and the devices that training now runs on.
+def settings_from(content: dict[str, Any]) -> RunSettings:
+    """Take the settings out of a description; older versions called num_agents num_seeds."""
+    settings = content.pop("settings")
+    if "num_seeds" in settings:
+        settings["num_agents"] = settings.pop("num_seeds")
+    return RunSettings(**settings)
 
-    Args:
-        run: The run.
-        backend: Kind of device: cpu, gpu or tpu.
-        devices: Name of every device.
-    """
+
+def record_start(run: Run, backend: str, devices: list[str]) -> None:
+    """Write the command, the versions and the devices of this start of a run."""
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -198,17 +196,16 @@ def record_start(run: Run, backend: str, devices: list[str]) -> None:
 def append_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Append rows to a JSON Lines file, and wait until they are on disk.
 
-    Numbers that are not finite become null, since JSON has no word for them.
+    Numbers that are not finite become null, since JSON has none for them.
     """
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in map(_finite, rows))
     with path.open("a") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON Lines file, up to the first that was not written whole."""
+    """Rows of a JSON Lines file, up to the first that is incomplete."""
     if not path.exists():
         return
     with path.open() as file:
@@ -220,34 +217,25 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def truncate_rows(path: Path, update: int) -> None:
-    """Drop the rows of updates after `update`, and a last row that was not written whole."""
+    """Drop the rows of updates after `update`, and a last row that is incomplete."""
     if not path.exists():
         return
-    kept = path.with_suffix(".tmp")
-    with kept.open("w") as file:
-        for row in read_rows(path):
-            if row["update"] <= update:
-                file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    kept.replace(path)
+    with written_atomically(path) as unfinished, unfinished.open("w") as file:
+        file.writelines(json.dumps(r) + "\n" for r in read_rows(path) if r["update"] <= update)
+        sync(file)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    with written_whole(path) as unfinished, unfinished.open("w") as file:
+    """Write a JSON file, atomically."""
+    with written_atomically(path) as unfinished, unfinished.open("w") as file:
         json.dump(content, file, indent=2, default=str)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to appear at `path` whole or not at all.
-
-    An older file there is replaced when the block ends, and stays if the block fails.
-    """
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Where to write a file that replaces `path` atomically when the block ends without error."""
     unfinished = path.with_name(f"{path.name}.tmp")
     try:
         yield unfinished
@@ -257,20 +245,24 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def new_folder(parent: str, name: str) -> Path:
-    """A path under the current folder that nothing has yet: parent/name-time."""
+    """A path under the current folder that does not exist yet: parent/name-time."""
     return Path(parent) / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')}"
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder that can be made anew, if it is there."""
+    """Delete a folder that can be made anew, if it exists."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def sync(file: Any) -> None:
+    """Wait until a file is on disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """The row with null in place of NaN and infinities."""
-    bad = {
-        name: None
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()
-        if isinstance(value, float) and not (float("-inf") < value < float("inf"))
     }
-    return {**row, **bad}

@@ -1,8 +1,8 @@
-"""Turning Ctrl-C and SIGTERM into a request that training can answer in its own time."""
+"""Turning Ctrl-C and SIGTERM into a request to stop that training checks between two pieces."""
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 
@@ -10,7 +10,7 @@ class Interrupted(Exception):  # noqa: N818
     """Training stopped because a signal asked for it; all that was learned is saved."""
 
     def __init__(self, signal_number: int, message: str) -> None:
-        """Note the signal's number, and what to tell the user."""
+        """Keep the signal's number, and the message for the user."""
         super().__init__(message)
         self.signal_number = signal_number
 
@@ -28,18 +28,13 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take over the signals, where this is the thread that receives them."""
+        """Handle the signals, where this is the thread that receives them."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give the signals back."""
+    def __exit__(self, *error: object) -> None:
+        """Restore the handlers from before."""
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What to say of a sample of episode returns."""
+"""Summaries of samples of episode returns."""
 
 from typing import NamedTuple
 
@@ -50,25 +50,18 @@ def summarize(values: np.ndarray, seed: int = 0) -> Summary:
         seed: Seed of the resampling, fixed so that a report can be repeated.
     """
     values = np.asarray(values, dtype=np.float64)
-    iqm = float(interquartile_mean(values))
-    low = high = iqm
+    iqm = low = high = float(interquartile_mean(values))
     if np.ptp(values) > 0:
-        interval = stats.bootstrap(
-            (values,),
-            interquartile_mean,
-            n_resamples=10_000,
-            batch=1_000,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+        rng = np.random.default_rng(seed)
+        options = {"n_resamples": 10_000, "batch": 1_000, "method": "percentile", "rng": rng}
+        low, high = stats.bootstrap((values,), interquartile_mean, **options).confidence_interval
     return Summary(
         num_values=values.size,
         mean=float(values.mean()),
         median=float(np.median(values)),
         iqm=iqm,
-        ci_low=low,
-        ci_high=high,
+        ci_low=float(low),
+        ci_high=float(high),
         minimum=float(values.min()),
         maximum=float(values.max()),
     )
@@ -80,15 +73,15 @@ def interval_of_curves(
     """IQM over the agents, point by point, and its 95% percentile-bootstrap interval.
 
     Args:
-        curves: [num_seeds, num_points]; a point that is NaN for one agent is so in the result.
+        curves: [num_agents, num_points]; a point that is NaN for one agent is so in the result.
         num_resamples: Samples of agents that the interval is made of.
-        seed: Seed of the resampling, fixed so that a picture can be drawn again.
+        seed: Seed of the resampling, fixed so that a plot can be repeated.
 
     Returns:
-        The IQM, and the lower and the upper end of its interval, each [num_points].
+        The IQM, and the two ends of its interval, each [num_points].
     """
-    num_seeds = len(curves)
-    chosen = np.random.default_rng(seed).integers(num_seeds, size=(num_resamples, num_seeds))
+    num_agents = len(curves)
+    chosen = np.random.default_rng(seed).integers(num_agents, size=(num_resamples, num_agents))
     middles = interquartile_mean(curves[chosen], axis=1)
     low, high = np.percentile(middles, [2.5, 97.5], axis=0)
     return interquartile_mean(curves, axis=0), low, high

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jax_ppo.app.algorithms import find_algorithm
 from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
-from jax_ppo.app.devices import Program, agree, plan_run, share_with_all
 from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.logs import Log, RunLog
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, only_trainer, record_start
+from jax_ppo.app.runtime import broadcast_arrays, broadcast_number, jit_with_options, plan_run
 from jax_ppo.config import PPOConfig
-from jax_ppo.execution import Execution
-from jax_ppo.train import DEFAULT_COMPONENTS, Components, init_train_states, train_updates
-from jax_ppo.types import Metrics, TrainState
+from jax_ppo.devices import Layout, init_train_states, train_updates
+from jax_ppo.ppo import AlgorithmFn, ppo
+from jax_ppo.types import TrainState
+
+Columns = dict[str, Any]
+"""Metrics by name, each [num_updates, num_agents]."""
 
 
 class Population(NamedTuple):
@@ -28,11 +32,13 @@ class Population(NamedTuple):
     """A random key for each agent [num_agents]."""
     config: PPOConfig
     """What is trained; a coefficient that is an array [num_agents] has an entry per agent."""
+    algorithm_fn: AlgorithmFn = ppo
+    """The algorithm that trains all of them."""
 
 
 def population_of(run: Run) -> Population:
     """The agents of a run: one config, and an agent for each seed."""
-    return Population(keys_of(run.settings.seeds), run.config)
+    return Population(keys_of(run.settings.seeds), run.config, find_algorithm(run.algorithm))
 
 
 def keys_of(seeds: Sequence[int]) -> jax.Array:
@@ -41,28 +47,11 @@ def keys_of(seeds: Sequence[int]) -> jax.Array:
 
 
 def train_run(run: Run, display: Display) -> TrainState:
-    """Train the agents of a run, from its newest sound checkpoint to the end.
-
-    Args:
-        run: The run; where it has no checkpoint it starts from the beginning.
-        display: Shows how far training is.
-
-    Returns:
-        The trained agents, every leaf [num_seeds, ...].
-
-    Raises:
-        As `train_population`.
-    """
-    return train_population(run, population_of(run), display, RunLog(run))
+    """Train the agents of a run: `train_population` of `population_of(run)`, with a RunLog."""
+    return train_population(run, population_of(run), display, log=RunLog(run))
 
 
-def train_population(
-    run: Run,
-    population: Population,
-    display: Display,
-    log: Log,
-    components: Components = DEFAULT_COMPONENTS,
-) -> TrainState:
+def train_population(run: Run, population: Population, display: Display, *, log: Log) -> TrainState:
     """Train agents in a run folder, from its newest sound checkpoint to the end.
 
     The pieces run one compiled program whatever their length, so a run that was interrupted and
@@ -73,7 +62,6 @@ def train_population(
         population: The agents.
         display: Shows how far training is.
         log: Takes the metrics.
-        components: Functions to use in place of the usual ones.
 
     Returns:
         The trained agents, every leaf [num_agents, ...].
@@ -82,87 +70,90 @@ def train_population(
         Interrupted: A signal asked to stop; a checkpoint was written first.
         NonFiniteError: Training diverged; the last good checkpoint is kept.
         CheckpointMismatchError: The checkpoint belongs to another config.
-        AppError: The run was exported, and so holds nothing but agents; or another process trains
-            in its folder.
+        AppError: The run was exported and holds only what it takes to act, or another process
+            trains in its folder.
     """
     with only_trainer(run):
-        return _train_population(run, population, display, log, components)
+        states, update = _start(run, population, display)
+        record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
+        layout = plan_run(run.config, run.settings)
+        advance = partial(_advance, population=population, layout=layout)
+        if jax.process_count() == 1:
+            return drive(
+                run, states, update, display, advance=advance, to_arrays=to_arrays, log=log
+            )
+        states, lead = broadcast_arrays(states, layout.mesh()), partial(_lead, advance)
+        try:
+            return drive(run, states, update, display, advance=lead, to_arrays=to_arrays, log=log)
+        finally:
+            broadcast_number(0)
 
 
-def _train_population(
-    run: Run, population: Population, display: Display, log: Log, components: Components
-) -> TrainState:
-    """The same, by the process that holds the folder."""
+def _start(run: Run, population: Population, display: Display) -> tuple[TrainState, int]:
+    """The agents to continue with, and the updates that they have done."""
     arrays, update, problems = read_newest(run.checkpoints)
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
     if arrays is None:
-        states = initial_states(population)
-    elif "key" not in arrays:
+        return initial_states(population), 0
+    if "key" not in arrays:
         raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
-    else:
-        states = from_arrays(arrays, shapes_of(population))
-    record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
-    execution = plan_run(run.config, run.settings)
-    advance = partial(
-        _advance, config=population.config, execution=execution, components=components
-    )
-    if jax.process_count() == 1:
-        return drive(run, states, update, display, advance, to_arrays, log)
-    states = share_with_all(states, execution.mesh())
-    try:
-        return drive(run, states, update, display, partial(_lead, advance), to_arrays, log)
-    finally:
-        agree(0)
+    return from_arrays(arrays, shapes_of(population)), update
 
 
 def follow_run(run: Run) -> None:
-    """Train the agents of a run as one of the processes of a cluster that do not lead.
-
-    Args:
-        run: What is trained; its folder is not touched.
-    """
-    execution = plan_run(run.config, run.settings)
-    states = share_with_all(initial_states(population_of(run)), execution.mesh())
-    while count := agree():
-        states, _ = _advance(states, count, run.config, execution)
+    """Train a run as one of the processes of a cluster that do not lead; its folder is not used."""
+    population = population_of(run)
+    layout = plan_run(run.config, run.settings)
+    states = broadcast_arrays(initial_states(population), layout.mesh())
+    while count := broadcast_number():
+        states, _ = _advance(states, count, population=population, layout=layout)
 
 
 def initial_states(population: Population) -> TrainState:
     """Agents before their first update, every leaf [num_agents, ...]."""
-    return _init_train_states(*population)
+    return _initialize(*population)
 
 
 def shapes_of(population: Population) -> TrainState:
     """Shapes and types of the agents' states, of which nothing is computed."""
-    return jax.eval_shape(_initialize, *population)
+    keys, config, algorithm_fn = population
+    return jax.eval_shape(partial(init_train_states, algorithm_fn=algorithm_fn), keys, config)
 
 
-def _initialize(keys: jax.Array, config: PPOConfig) -> TrainState:
-    return init_train_states(keys, config, execution=Execution("map"))
-
-
-_init_train_states = Program(_initialize)
+@partial(jit_with_options, static_argnames="algorithm_fn")
+def _initialize(keys: jax.Array, config: PPOConfig, algorithm_fn: AlgorithmFn) -> TrainState:
+    return init_train_states(keys, config, algorithm_fn, Layout("map"))
 
 
 def _lead(
-    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]], states: TrainState, count: int
-) -> tuple[TrainState, Metrics]:
+    advance: Callable[[TrainState, int], tuple[TrainState, Columns]], states: TrainState, count: int
+) -> tuple[TrainState, Columns]:
     """Advance together with the processes that follow."""
-    return advance(states, agree(count))
+    return advance(states, broadcast_number(count))
 
 
-@partial(Program, donate_argnums=0, static_argnames=("execution", "components"))
 def _advance(
+    states: TrainState, num_updates: int, *, population: Population, layout: Layout
+) -> tuple[TrainState, Columns]:
+    """Some more updates of every agent, and the first num_updates of CAPACITY rows of metrics."""
+    return _train_updates(states, num_updates, population.config, population.algorithm_fn, layout)
+
+
+@partial(jit_with_options, donate_argnums=0, static_argnames=("algorithm_fn", "layout"))
+def _train_updates(
     states: TrainState,
     num_updates: int,
     config: PPOConfig,
-    execution: Execution,
-    components: Components = DEFAULT_COMPONENTS,
-) -> tuple[TrainState, Metrics]:
-    results = train_updates(states, config, num_updates, CAPACITY, components, execution)
+    algorithm_fn: AlgorithmFn,
+    layout: Layout,
+) -> tuple[TrainState, Columns]:
+    states, metrics = train_updates(
+        states, config, num_updates, capacity=CAPACITY, algorithm_fn=algorithm_fn, layout=layout
+    )
+    results = states, metrics.as_dict()
     if jax.process_count() == 1:
         return results
     # The leader writes what all have computed, so it has to hold all of it.
-    everywhere = NamedSharding(execution.mesh(), PartitionSpec())
+    everywhere = NamedSharding(layout.mesh(), PartitionSpec())
     return jax.lax.with_sharding_constraint(results, everywhere)

@@ -4,6 +4,7 @@ from parity_tests.checks import (
     advantages,
     diagnostics,
     distributions,
+    learn,
     losses,
     networks,
     normalize,
@@ -23,6 +24,7 @@ ALL_CHECKS: tuple[Check, ...] = (
     *networks.CHECKS,
     *optimizer.CHECKS,
     *update.CHECKS,
+    *learn.CHECKS,
 )
 """In order of the chapters."""
 

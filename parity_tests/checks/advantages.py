@@ -1,5 +1,8 @@
 """Generalized advantage estimation and normalized advantages."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 import jax_ppo
@@ -11,11 +14,21 @@ from parity_tests.inputs import Boundary, flags, normal, uniform
 from parity_tests.measure import wide
 from parity_tests.sides import cotangent
 
+ARGUMENTS = (
+    *("rewards", "values", "next_values", "terminated", "truncated", "gamma", "gae_lambda"),
+)
+
+
+def estimated(advantage_fn: Any, *arguments: Any) -> Any:
+    """Advantages and returns of an estimator, its arguments by name."""
+    return advantage_fn(**dict(zip(ARGUMENTS, arguments, strict=True)))
+
+
 GAE = Check(
     level=2,
     name="compute_gae",
-    jax_fn=jax_ppo.compute_gae,
-    torch_fn=torch_ref.compute_gae,
+    jax_fn=partial(estimated, jax_ppo.compute_gae),
+    torch_fn=partial(estimated, torch_ref.compute_gae),
     inputs={
         "rewards": normal("num_steps", "num_envs"),
         "values": normal("num_steps", "num_envs", scale=3.0),
@@ -31,8 +44,8 @@ GAE = Check(
     tolerance=Tolerance(1.5, 16, slope=1.0),
 )
 
-# Where the standard deviation is 0 its slope is 0 / 0. JAX says so; PyTorch takes it for 0, so that
-# only the slope of A - mean(A) is left. The loss takes advantages as constants: no gradient of the
+# Where the standard deviation is 0 its slope is 0 / 0. JAX gives NaN; PyTorch gives 0, so that only
+# the slope of A - mean(A) is left. The loss takes advantages as constants: no gradient of the
 # algorithm passes here.
 WEIGHTS = cotangent("value", (4,))
 

@@ -1,4 +1,4 @@
-"""A check as a value: everything that `check_parity` is to be called with, and what it proves."""
+"""A check as a value: everything that `check_parity` is to be called with."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Check:
     tolerance: Tolerance
     """Measured, with small headroom."""
     oracle: Callable[..., Any] | None = None
-    """The third opinion."""
+    """The independent oracle."""
     terms: Callable[..., Any] | None = None
     """What rounding is relative to, where results cancel."""
     boundaries: Sequence[Boundary] = ()

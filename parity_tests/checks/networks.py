@@ -6,6 +6,7 @@ import numpy as np
 
 import jax_ppo
 import torch_ref
+from jax_ppo.weights import flat_params
 from parity_tests import oracle_update, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.tiny import ARCHITECTURES, Architecture
@@ -49,10 +50,16 @@ def loss_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_loss)
         level=2,
         name=f"loss of a network: {architecture.name}",
         jax_fn=lambda params, batch, clip_eps, kl: _differentiable(
-            jax_ppo.ppo_loss, *_sides_arguments(jax_ppo, architecture, params, batch), clip_eps, kl
+            jax_ppo.ppo_loss,
+            *_sides_arguments(jax_ppo, architecture, params, batch),
+            clip_eps=clip_eps,
+            kl_coef=kl,
         ),
         torch_fn=lambda params, batch, clip_eps, kl: _differentiable(
-            torch_loss, *_sides_arguments(torch_ref, architecture, params, batch), clip_eps, kl
+            torch_loss,
+            *_sides_arguments(torch_ref, architecture, params, batch),
+            clip_eps=clip_eps,
+            kl_coef=kl,
         ),
         inputs={
             "params": architecture.params(),
@@ -81,10 +88,10 @@ def _sides_arguments(
     return distribution, values, architecture.batch(package, batch), architecture.config
 
 
-def _differentiable(loss_fn: Any, *arguments: Any) -> dict[str, Any]:
+def _differentiable(loss_fn: Any, *arguments: Any, clip_eps: Any, kl_coef: Any) -> dict[str, Any]:
     """The loss and those of its parts that gradients flow through."""
-    loss, metrics = loss_fn(*arguments)
-    return _select(loss, metrics)
+    loss, metrics = loss_fn(*arguments, clip_eps=clip_eps, kl_coef=kl_coef)
+    return _select(loss, metrics.as_dict())
 
 
 def _select(loss: Any, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +108,7 @@ def _loss_terms(outputs: Any, architecture: Architecture, kl_coef: Any) -> Any:
 
 def _outputs(architecture: Architecture, params: Any, obs: Any) -> Any:
     """The oracle's outputs in the form of the distributions'."""
-    flat = oracle_update.flat_params(params)
+    flat = flat_params(params)
     policy, values = oracle_update.actor_critic(flat, obs, architecture.setting())
     if architecture.discrete:
         return {"logits": policy}, values
@@ -112,7 +119,7 @@ def _outputs(architecture: Architecture, params: Any, obs: Any) -> Any:
 def _loss(architecture: Architecture, params: Any, batch: Any, clip_eps: Any, kl_coef: Any) -> Any:
     """The oracle's loss in the form of `ppo_loss`'s."""
     setting = architecture.setting(clip_eps=clip_eps, kl_coef=kl_coef)
-    parts = oracle_update.loss_of(oracle_update.flat_params(params), batch, setting)
+    parts = oracle_update.loss_of(flat_params(params), batch, setting)
     return _select(parts["loss"], parts)
 
 

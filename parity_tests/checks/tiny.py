@@ -8,11 +8,8 @@ import numpy as np
 
 import jax_ppo
 import torch_ref
-from jax_ppo.envs import ContinuousActions as JaxContinuous
-from jax_ppo.envs import DiscreteActions as JaxDiscrete
+from jax_ppo.weights import flat_params
 from parity_tests import oracle_update, weights
-from torch_ref.envs import ContinuousActions as TorchContinuous
-from torch_ref.envs import DiscreteActions as TorchDiscrete
 
 NUM_OUTPUTS = 2
 
@@ -32,24 +29,23 @@ class Architecture:
 
     def jax_network(self) -> Any:
         """The JAX side."""
-        actions: Any = JaxDiscrete(NUM_OUTPUTS)
-        if not self.discrete:
-            bound = jax.numpy.ones(NUM_OUTPUTS)
-            actions = JaxContinuous(-bound, bound, (NUM_OUTPUTS,))
-        env = jax_ppo.Environment(_unused, _unused, self.obs_shape, actions, None)
-        return jax_ppo.make_network(self.config, env)
+        return self._network(jax_ppo, jax.numpy.ones(NUM_OUTPUTS))
 
     def torch_network(self) -> Any:
         """The PyTorch side."""
-        actions: Any = TorchDiscrete(NUM_OUTPUTS)
+        return self._network(torch_ref, weights.to_tensor(np.ones(NUM_OUTPUTS)))
+
+    def _network(self, package: Any, bound: Any) -> Any:
+        """The network of one of the packages."""
+        actions = package.DiscreteActions(NUM_OUTPUTS)
         if not self.discrete:
-            bound = weights.to_tensor(np.ones(NUM_OUTPUTS))
-            actions = TorchContinuous(-bound, bound, (NUM_OUTPUTS,))
-        env = torch_ref.Environment(_unused, _unused, self.obs_shape, actions, None)
-        return torch_ref.make_network(self.config, env)
+            actions = package.ContinuousActions(-bound, bound, (NUM_OUTPUTS,))
+        space = package.ArraySpace(self.obs_shape)
+        env = package.Environment(_unused, _unused, space, actions, None)
+        return package.make_network(self.config, env)
 
     def setting(self, **changes: Any) -> oracle_update.Setting:
-        """What the oracle needs to know."""
+        """The settings of the oracle."""
         config = self.config
         coefficients = {
             "clip_eps": config.clip_eps,
@@ -60,9 +56,10 @@ class Architecture:
             "target_kl": config.target_kl,
             "advantage_normalization": config.advantage_normalization,
             "num_minibatches": config.num_minibatches,
+            "optimizer": config.optimizer,
             "learning_rate": config.learning_rate,
             "adam_eps": config.adam_eps,
-            "weight_decay": config.weight_decay if config.optimizer == "adamw" else 0.0,
+            "weight_decay": config.weight_decay,
             "max_grad_norm": config.max_grad_norm,
         }
         return oracle_update.Setting(
@@ -84,7 +81,7 @@ class Architecture:
         obs = rng.normal(size=(batch_size, *self.obs_shape))
         shape = (batch_size,) if self.discrete else (batch_size, NUM_OUTPUTS)
         action = rng.integers(0, NUM_OUTPUTS, shape) if self.discrete else rng.normal(size=shape)
-        params = oracle_update.flat_params(self.params())
+        params = flat_params(self.params())
         policy, values = oracle_update.actor_critic(params, obs, self.setting())
         old_policy = policy + rng.normal(0.0, 0.1, policy.shape)
         old_log_std = params["log_std"] + 0.1 if not self.discrete else None

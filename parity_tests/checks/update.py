@@ -1,6 +1,5 @@
 """One whole PPO update: epochs, minibatches, KL stop; parameters, moments and every metric."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 import jax_ppo
 import torch_ref
+from jax_ppo.weights import flat_params, to_torch_names
 from parity_tests import oracle_update, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.optimizer import jax_outcome
@@ -77,45 +77,38 @@ class Updates:
         return jax.jit(self._on_jax)(self.architecture.config, params, batch, permutations)
 
     def _on_jax(self, config: Any, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
-        params, opt_state, metrics = jax_ppo.update_policy(
-            params,
-            jax_ppo.make_optimizer(config, config.learning_rate).init(params),
+        opt_state = jax_ppo.make_optimizer(config, config.learning_rate).init(params)
+        learner, metrics = jax_ppo.update_policy(
+            jax_ppo.Learner.start(params, opt_state),
             self.architecture.batch(jax_ppo, batch),
             permutations,
             config,
-            self.architecture.jax_network(),
-            self._coefficients(jax_ppo, config),
+            network=self.architecture.jax_network(),
+            coefficients=self._coefficients(jax_ppo, config),
         )
-        return {**jax_outcome(params, opt_state), "metrics": metrics}
+        return {**jax_outcome(learner.params, learner.opt_state), "metrics": metrics}
 
     def on_torch(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
         """The PyTorch side."""
         config = self.architecture.config
         params = weights.rename_to_torch(params)
-        params, opt_state, metrics = torch_ref.update_policy(
-            params,
-            torch_ref.make_optimizer(config, config.learning_rate).init(params),
+        opt_state = torch_ref.make_optimizer(config, config.learning_rate).init(params)
+        learner, metrics = torch_ref.update_policy(
+            torch_ref.Learner.start(params, opt_state),
             self.architecture.batch(torch_ref, batch),
             permutations,
             config,
-            self.architecture.torch_network(),
-            self._coefficients(torch_ref, config),
-            self.torch_loss,
+            network=self.architecture.torch_network(),
+            coefficients=self._coefficients(torch_ref, config),
+            loss_fn=self.torch_loss,
         )
-        return {"params": params, **opt_state._asdict(), "metrics": metrics}
+        return {"params": learner.params, **learner.opt_state._asdict(), "metrics": metrics}
 
     def by_oracle(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
-        """The third opinion."""
+        """The independent oracle."""
         setting = self.architecture.setting()
-        flat = oracle_update.flat_params(params)
-        updated = oracle_update.update_policy(flat, batch, permutations, setting)
-        return {
-            "params": _by_torch_names(updated.params),
-            "mu": _by_torch_names(updated.mu),
-            "nu": _by_torch_names(updated.nu),
-            "count": np.asarray(int(updated.metrics["gradient_steps"])),
-            "metrics": updated.metrics,
-        }
+        updated = oracle_update.update_policy(flat_params(params), batch, permutations, setting)
+        return oracle_outcome(updated)
 
     def _coefficients(self, package: Any, config: Any) -> Any:
         return package.UpdateCoefficients(config.learning_rate, config.clip_eps, config.kl_coef)
@@ -145,16 +138,14 @@ def update_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_los
     )
 
 
-def _by_torch_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The oracle's `layer.kernel` in PyTorch's layout."""
-    tree: dict[str, Any] = {}
-    for name, value in params.items():
-        layer, _, kind = name.rpartition(".")
-        if layer:
-            tree.setdefault(layer, {})[kind] = value
-        else:
-            tree[name] = value
-    return weights.rename_to_torch({"params": tree})
+def oracle_outcome(updated: oracle_update.Updated) -> dict[str, Any]:
+    """The oracle's parameters, moments and metrics, under PyTorch's names."""
+    moments = {
+        name: to_torch_names(value) if isinstance(value, dict) else value
+        for name, value in updated.moments.items()
+    }
+    params = to_torch_names(updated.params)
+    return {"params": params, **moments, "metrics": updated.metrics}
 
 
 CHECKS = tuple(update_check(architecture) for architecture in ARCHITECTURES)

@@ -38,7 +38,7 @@ class Comparison:
     points: int
     """States and actions at which the two must agree."""
     affected: int
-    """States and actions at which a known difference says that they do not."""
+    """States and actions at which they do not, by a known difference."""
     agreeing: tuple[int, ...]
     """Those of the affected at which they agree all the same: the predicate is too wide."""
     errors: Errors
@@ -157,7 +157,7 @@ class ResetComparison:
 
     @property
     def inside(self) -> bool:
-        """Whether every sample is within the bounds, as far as float32 can tell them."""
+        """Whether every sample is within the bounds, rounded to float32."""
         low, high = np.asarray(self.bounds, np.float32)
         rounded = self.samples.astype(np.float32)
         return bool(((rounded >= low) & (rounded <= high)).all())

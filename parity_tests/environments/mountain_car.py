@@ -39,13 +39,13 @@ def move(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def wall_by_rounding(grid: Grid, precision: Precision) -> np.ndarray:
-    """Short of the wall by less than float32 can tell."""
+    """Short of the wall by less than float32 resolves."""
     position, velocity = move(grid)
     return (position > WALL) & (position.astype(np.float32) <= np.float32(WALL)) & (velocity < 0)
 
 
 def goal_by_rounding(grid: Grid, precision: Precision) -> np.ndarray:
-    """Short of the goal by less than float32 can tell."""
+    """Short of the goal by less than float32 resolves."""
     position, velocity = move(grid)
     return (position < GOAL) & (position.astype(np.float32) >= np.float32(GOAL)) & (velocity >= 0)
 
@@ -58,7 +58,7 @@ def coast(obs: np.ndarray) -> float:
 DIFFERENCES = (
     Difference(
         environment=ID,
-        what="Short of the wall by less than float32 can tell, the car stops in gymnax and moves "
+        what="Short of the wall by less than float32 resolves, the car stops in gymnax and moves "
         "on in Gymnasium.",
         gymnax={"obs": (-1.2, 0.0)},
         gymnasium={"obs": (-1.2, -0.018454263)},
@@ -73,7 +73,7 @@ DIFFERENCES = (
     ),
     Difference(
         environment=ID,
-        what="Short of the goal by less than float32 can tell, the episode ends in gymnax and "
+        what="Short of the goal by less than float32 resolves, the episode ends in gymnax and "
         "goes on in Gymnasium.",
         gymnax={"terminated": True},
         gymnasium={"terminated": False},

@@ -40,7 +40,7 @@ def angle_scale(grid: Grid) -> np.ndarray:
 
 
 def cost_scale(grid: Grid) -> np.ndarray:
-    """How much the squared angle and velocity tell of an error in either [n]."""
+    """How much an error in the angle or the velocity changes their squares [n]."""
     return math.pi * angle_scale(grid)[:, 0]
 
 

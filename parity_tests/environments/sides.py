@@ -1,4 +1,4 @@
-"""Both libraries told the same: one step from given states, resets, a whole episode, the spaces.
+"""Both libraries from the same states: one step, resets, a whole episode, the spaces.
 
 The environments are those of the two packages, `jax_ppo.make_env` and `torch_ref.make_env`, so that
 their handling of time limits, final observations and resets is part of what is compared.
@@ -246,7 +246,7 @@ def action_like(actions: np.ndarray, action: float) -> np.ndarray:
 
 
 class Facts(NamedTuple):
-    """What an environment says of itself, where both frameworks compute in float64."""
+    """Properties of an environment, where both frameworks compute in float64."""
 
     obs_shape: tuple[int, ...]
     obs_low: tuple[float, ...]
@@ -267,15 +267,15 @@ class Facts(NamedTuple):
 
 
 def facts_gymnax(twin: Twin) -> Facts:
-    """What gymnax and `jax_ppo` say of an environment."""
+    """The properties in gymnax and `jax_ppo`."""
     with precision_of("float64"):
         wrapped = jax_ppo.make_env(PPOConfig(env_id=twin.env_id))
         raw, params = gymnax.make(twin.env_id)
         obs, state = jax.eval_shape(raw.reset_env, jax.random.key(0), params)
         space, actions = raw.observation_space(params), raw.action_space(params)
-        bounds = _bounds(wrapped.actions)
+        bounds = _bounds(wrapped.action_space)
     return Facts(
-        wrapped.obs_shape,
+        wrapped.observation_space.shape,
         _rounded(space.low),
         _rounded(space.high),
         str(obs.dtype),
@@ -289,16 +289,16 @@ def facts_gymnax(twin: Twin) -> Facts:
 
 
 def facts_gymnasium(twin: Twin) -> Facts:
-    """What Gymnasium and `torch_ref` say of an environment."""
+    """The properties in Gymnasium and `torch_ref`."""
     with precision_of("float64"):
         wrapped = torch_ref.make_env(PPOConfig(env_id=twin.env_id))
-        bounds = _bounds(wrapped.actions)
+        bounds = _bounds(wrapped.action_space)
     raw: Any = gymnasium.make(twin.env_id, disable_env_checker=True)
     obs, _ = raw.reset(seed=0)
     space, actions = raw.observation_space, raw.action_space
     number = int(actions.n) if isinstance(actions, gymnasium.spaces.Discrete) else None
     return Facts(
-        wrapped.obs_shape,
+        wrapped.observation_space.shape,
         _rounded(space.low),
         _rounded(space.high),
         str(obs.dtype),
@@ -313,7 +313,7 @@ def facts_gymnasium(twin: Twin) -> Facts:
 
 def _bounds(actions: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Least and greatest action; None if they are discrete."""
-    if isinstance(actions, (jax_ppo.DiscreteActions, torch_ref.DiscreteActions)):
+    if not hasattr(actions, "low"):
         return None, None
     return _rounded(actions.low), _rounded(actions.high)
 

@@ -59,8 +59,8 @@ class Difference:
     """Something in which the two libraries differ by more than rounding of the same arithmetic.
 
     Results are given by quantity: one of `STEP_QUANTITIES` for what a step gives, a name from
-    `sides.Facts` for what an environment says of itself, "state" for what a step does to the state
-    without showing it, and "invalid_action" for what becomes of an action that does not exist.
+    `sides.Facts` for a property of the environment, "state" for a state after a step that the
+    observation does not show, and "invalid_action" for the effect of an action that does not exist.
     """
 
     environment: str
@@ -246,6 +246,6 @@ def action_dtype(env_id: str) -> Difference:
         what="Actions are int32 in gymnax and int64 in Gymnasium.",
         gymnax={"action_dtype": "int32"},
         gymnasium={"action_dtype": "int64"},
-        gymnax_cause="environments/spaces.py, Discrete: int32 unless told otherwise.",
-        gymnasium_cause="spaces/discrete.py, Discrete: int64 unless told otherwise.",
+        gymnax_cause="environments/spaces.py, Discrete: int32 by default.",
+        gymnasium_cause="spaces/discrete.py, Discrete: int64 by default.",
     )

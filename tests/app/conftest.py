@@ -29,11 +29,11 @@ CONFIG = PPOConfig(
 )
 """12 updates, with every optional part of the train state switched on."""
 
-SETTINGS = RunSettings(num_seeds=2, checkpoint_seconds=0.0, keep_checkpoints=3)
+SETTINGS = RunSettings(num_agents=2, checkpoint_seconds=0.0, keep_checkpoints=3)
 
 
 class QuietDisplay(Display):
-    """Shows nothing, remembers what it was told, and can do something after a given update."""
+    """Shows nothing, keeps its messages, and can do something after a given update."""
 
     def __init__(
         self, run: Run, after: int = -1, action: Callable[[], None] = lambda: None

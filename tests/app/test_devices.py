@@ -90,12 +90,12 @@ def test_a_cluster_that_is_too_large(tmp_path: Path) -> None:
 def test_a_cluster_of_unknown_size() -> None:
     output = finish(start(TRAIN, {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}), status=2)
     assert "cannot join the cluster at 127.0.0.1:1" in output
-    assert "JAX_NUM_PROCESSES and JAX_PROCESS_ID say" in output
+    assert "JAX_NUM_PROCESSES and JAX_PROCESS_ID give" in output
 
 
 def test_every_core_is_used_and_a_stopped_run_goes_on_the_same(tmp_path: Path) -> None:
     """Three agents on two devices, in one go and by two starts."""
-    words = [*TRAIN, "--devices", "2", "--num-seeds", "3", "--checkpoint-seconds", "0"]
+    words = [*TRAIN, "--devices", "2", "--num-agents", "3", "--checkpoint-seconds", "0"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     finish(start([*words, "--out", str(whole)]))
     finish(start([*words, "--out", str(resumed)]))

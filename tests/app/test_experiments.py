@@ -1,4 +1,4 @@
-"""Named experiments: each runs and says what came out, and what it claims is seen."""
+"""Named experiments: each runs and reports its results, and its claims hold."""
 
 import json
 from collections.abc import Sequence
@@ -9,22 +9,19 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from jax_ppo import Components, PPOConfig
-from jax_ppo.ancestors import monte_carlo_returns
+from jax_ppo import PPOConfig, reinforce, train
+from jax_ppo.app.algorithms import ALGORITHMS, ESTIMATORS, gae_with_truncation_as_termination
 from jax_ppo.app.checkpoints import read_newest
 from jax_ppo.app.cli import main
-from jax_ppo.app.experimenting.anatomy import judge_anatomy
-from jax_ppo.app.experimenting.catalogue import EXPERIMENTS, Experiment, Results
-from jax_ppo.app.experimenting.command import OTHERS, ExperimentOptions, make_sweep
-from jax_ppo.app.experimenting.trust_region import compare_steps
+from jax_ppo.app.commands.experiment import OTHERS, ExperimentOptions, make_sweep
+from jax_ppo.app.experiments.catalogue import EXPERIMENTS, Experiment, Results
+from jax_ppo.app.experiments.clipping import evaluate_clipping
+from jax_ppo.app.experiments.trust_region import compare_steps
 from jax_ppo.app.history import History
-from jax_ppo.app.pictures.picture import Panel, Picture
-from jax_ppo.app.pictures.png import draw
-from jax_ppo.app.pictures.sweep import curves_picture, metrics_picture, ranking_picture
-from jax_ppo.app.sweeping.estimators import ESTIMATORS, gae_with_truncation_as_termination
-from jax_ppo.app.sweeping.search import apply_trial, components_of
-from jax_ppo.app.sweeping.sweeps import Outcome, open_sweep, parts_of, rank
-from jax_ppo.train import train
+from jax_ppo.app.plots.picture import Panel, Picture, draw
+from jax_ppo.app.plots.sweep import curves_picture, metrics_picture, ranking_picture
+from jax_ppo.app.sweeps.search_space import ADVANTAGES, algorithm_of, apply_trial
+from jax_ppo.app.sweeps.sweep import Outcome, open_sweep, parts_of, rank
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -32,7 +29,11 @@ def test_every_trial_can_be_trained_and_every_claim_speaks_of_trials(name: str) 
     experiment = EXPERIMENTS[name]
     for trial in experiment.trials.values():
         config = apply_trial(experiment.base, trial)
-        assert components_of(trial).advantage_fn in ESTIMATORS.values()
+        algorithm_fn = algorithm_of(trial)
+        if ADVANTAGES in trial:
+            assert algorithm_fn.keywords["advantage_fn"] in ESTIMATORS.values()
+        else:
+            assert algorithm_fn in ALGORITHMS.values()
         assert config.num_updates >= 20
     results = made_up(experiment)
     for claim in experiment.claims:
@@ -83,7 +84,7 @@ def test_a_title_that_is_too_long_is_seen() -> None:
 
 def test_an_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "clip"
-    words = ["experiment", "clip", "--total-steps", "10240", "--num-seeds", "2", "--out", str(out)]
+    words = ["experiment", "clip", "--total-steps", "10240", "--num-agents", "2", "--out", str(out)]
     assert main([*words, "--eval-episodes", "2"]) == 0
     said = capsys.readouterr().out
     assert "What does clipping do?" in said
@@ -99,16 +100,16 @@ def test_an_experiment_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_reinforce_is_trained_with_its_own_estimator(tmp_path: Path) -> None:
-    """The agent of the sweep is the one that `train` makes with those components."""
+    """The agent of the sweep is the one that `train` makes with that algorithm."""
     out = tmp_path / "origins"
-    words = ["--total-steps", "1024", "--num-seeds", "1", "--eval-episodes", "1"]
+    words = ["--total-steps", "1024", "--num-agents", "1", "--eval-episodes", "1"]
     assert main(["experiment", "origins", *words, "--out", str(out)]) == 0
     sweep = open_sweep(out)
     part = next(part for part in parts_of(sweep) if 0 in part.trials)
     config = apply_trial(sweep.base, sweep.trials[0])
     assert sweep.names[0] == "REINFORCE"
-    alone, _ = jax.jit(train, static_argnames="components")(
-        jax.random.key(0), config, components=Components(advantage_fn=monte_carlo_returns)
+    alone, _ = jax.jit(train, static_argnames="algorithm_fn")(
+        jax.random.key(0), config, algorithm_fn=reinforce
     )
     arrays, _, _ = read_newest(part.path / "checkpoints")
     assert arrays is not None
@@ -124,27 +125,26 @@ def test_truncation_as_termination_loses_the_future() -> None:
     """One step, cut: r + gamma V' - V in truth, r - V as if it had ended. By hand."""
     rewards, values, next_values = (np.full((1, 1), x) for x in (1.0, 2.0, 10.0))
     cut, kept = np.ones((1, 1), bool), np.zeros((1, 1), bool)
-    wrong, _ = gae_with_truncation_as_termination(
-        rewards, values, next_values, kept, cut, 0.9, 0.95
-    )
-    right, _ = ESTIMATORS["gae"](rewards, values, next_values, kept, cut, 0.9, 0.95)
+    rest = {"terminated": kept, "truncated": cut, "gamma": 0.9, "gae_lambda": 0.95}
+    wrong, _ = gae_with_truncation_as_termination(rewards, values, next_values, **rest)
+    right, _ = ESTIMATORS["gae"](rewards, values, next_values, **rest)
     assert float(wrong[0, 0]) == pytest.approx(-1.0)
     assert float(right[0, 0]) == pytest.approx(8.0)
 
 
 def test_anatomy_is_a_run_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "anatomy"
-    words = ["--total-steps", "20480", "--num-seeds", "1", "--out", str(out)]
+    words = ["--total-steps", "20480", "--num-agents", "1", "--out", str(out)]
     assert main(["experiment", "anatomy", *words]) == 0
     assert "What does the clip do" in capsys.readouterr().out
     assert (out / "clip_anatomy.png").read_bytes().startswith(b"\x89PNG")
-    assert "clip band" in (out / "report.html").read_text()
+    assert "Findings of the doctor" in (out / "report.html").read_text()
     assert len(json.loads((out / "claims.json").read_text())) == 2
 
 
 def test_trust_region_beside_ppo(tmp_path: Path) -> None:
     out = tmp_path / "trust-region"
-    words = ["--total-steps", "10240", "--num-seeds", "2", "--out", str(out)]
+    words = ["--total-steps", "10240", "--num-agents", "2", "--out", str(out)]
     assert main(["experiment", "trust-region", *words]) == 0
     claims = json.loads((out / "claims.json").read_text())
     assert claims[0].startswith("seen: TRPO never leaves its region")
@@ -163,15 +163,15 @@ def test_ppo_is_the_same_with_trpo_beside_it(tiny_config: PPOConfig) -> None:
     np.testing.assert_allclose(still.trpo_kl[0], steps.trpo_kl[0], rtol=1e-3)
 
 
-def test_anatomy_is_judged_by_its_numbers() -> None:
+def test_claims_about_clipping_follow_from_the_numbers() -> None:
     """Clipping that falls together with the divergence, and the other way round."""
     falling = np.linspace(0.2, 0.0, 20)[:, None]
     metrics = {"clip_fraction": falling, "approx_kl": falling**2}
     history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
-    assert all(claim.startswith("seen") for claim in judge_anatomy(history))
+    assert all(claim.startswith("seen") for claim in evaluate_clipping(history))
     metrics = {"clip_fraction": falling[::-1], "approx_kl": falling}
     worse = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
-    assert all(claim.startswith("NOT seen") for claim in judge_anatomy(worse))
+    assert all(claim.startswith("NOT seen") for claim in evaluate_clipping(worse))
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +184,7 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "error"),
     [
         (["clipp"], "there is no experiment 'clipp'; did you mean clip"),
-        (["clip", "--num-seeds", "0"], "num_seeds must be at least 1"),
+        (["clip", "--num-agents", "0"], "num_agents must be at least 1"),
         (["clip", "--total-steps", "10"], "less than one update"),
     ],
 )

@@ -12,8 +12,8 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from jax_ppo.app.history import make_history, read_history
-from jax_ppo.app.pictures.curves import curve_of, learning_curve
-from jax_ppo.app.pictures.png import write_png
+from jax_ppo.app.plots.curves import curve_of, learning_curve
+from jax_ppo.app.plots.picture import write_png
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
 from jax_ppo.app.tensorboard import EventLog
@@ -84,7 +84,7 @@ def test_curves_weigh_updates_by_episodes() -> None:
     np.testing.assert_array_equal(curve.returns, [[30.0, 5.0]])
 
 
-def test_an_update_that_was_not_written_whole_is_left_out() -> None:
+def test_an_update_that_was_not_written_atomically_is_left_out() -> None:
     rows = [{"update": i, "steps": i, "seed": s, "x": 1.0} for i in (1, 2) for s in (0, 1)]
     assert make_history(rows[:-1], [0, 1]).updates.tolist() == [1]
     assert make_history(rows, [0, 1]).updates.tolist() == [1, 2]

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterator
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -17,23 +16,21 @@ from gymnax.visualize.vis_gym import SUPPORTED_GYM_ENVS
 from matplotlib import pyplot
 from PIL import Image
 
-from jax_ppo import PPOConfig
+from jax_ppo import PPOConfig, init_train_states
+from jax_ppo.adapters.gymnax import NEEDS_DOWNLOAD, make_gymnax
 from jax_ppo.app.checkpoints import to_arrays, write_checkpoint
-from jax_ppo.app.cli import COMMANDS, SIDE, USAGE
-from jax_ppo.app.commands import run_program
-from jax_ppo.app.evaluation import Agents, evaluate_agents, load_agents
-from jax_ppo.app.playing.command import play_command, write_gif
-from jax_ppo.app.playing.drawing import (
+from jax_ppo.app.cli import main
+from jax_ppo.app.commands.play import write_gif
+from jax_ppo.app.episodes.drawing import (
     CLASSIC_CONTROL,
     GYMNAX_FIGURES,
     add_caption,
     draw_episode,
     observation_images,
 )
-from jax_ppo.app.playing.episode import Episode, record_episode
+from jax_ppo.app.episodes.recording import Episode, record_episode
+from jax_ppo.app.evaluation import Agents, evaluate_agents, load_agents
 from jax_ppo.app.runs import Run, RunSettings, create_run
-from jax_ppo.envs import NEEDS_DOWNLOAD, make_gymnax
-from jax_ppo.train import init_train_states
 from tests.core.helpers import count_compilations
 
 SEED = 3
@@ -48,15 +45,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def play(*words: str) -> int:
     """`jax-ppo play`, and its exit status."""
-    return run_program(
-        USAGE, {**COMMANDS, "play": partial(play_command, SIDE)}, ["play", *map(str, words)]
-    )
+    return main(["play", *map(str, words)])
 
 
 def untrained_run(env_id: str, name: str = "run", framework: str = "jax", **options) -> Run:
     """A run of two agents, seeds 5 and 6, at its beginning."""
     config = PPOConfig(env_id=env_id, hidden_sizes=(8,), total_steps=2048, **options)
-    run = create_run(Path(name), config, RunSettings(seed=5, num_seeds=NUM_AGENTS), framework)
+    run = create_run(Path(name), config, RunSettings(seed=5, num_agents=NUM_AGENTS), framework)
     if framework == "jax":
         keys = jax.vmap(jax.random.key)(np.asarray(run.settings.seeds))
         states = jax.jit(init_train_states)(keys, config)
@@ -88,7 +83,9 @@ def test_the_episode_is_the_first_that_evaluation_runs(
     deterministic: bool, finished_run: Run
 ) -> None:
     agents, _, _ = load_agents(finished_run)
-    expected = evaluate_agents(agents, finished_run.config, 4, deterministic, SEED)
+    expected = evaluate_agents(
+        agents, finished_run.config, 4, deterministic=deterministic, seed=SEED
+    )
     for index in range(NUM_AGENTS):
         episode = episode_of(finished_run, index, deterministic=deterministic)
         assert episode.num_steps == expected.episode_length[index, 0]
@@ -100,7 +97,7 @@ def test_the_episode_of_a_pendulum() -> None:
     """Rewards that are no whole numbers, actions that are vectors, an end by the time limit."""
     run = untrained_run("Pendulum-v1", env_params={"max_steps_in_episode": 50})
     agents, _, _ = load_agents(run)
-    expected = evaluate_agents(agents, run.config, 1, False, SEED)
+    expected = evaluate_agents(agents, run.config, 1, deterministic=False, seed=SEED)
     for index in range(NUM_AGENTS):
         episode = episode_of(run, index, deterministic=False)
         np.testing.assert_allclose(
@@ -257,7 +254,15 @@ def test_captions_fit() -> None:
     assert page[:36, :5].min() == page[:36, -5:].min() == page[:5].min() == page[32:36].min() == 255
 
 
-def test_a_gif_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_without_pillow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert play("anything") == 2
+    assert "jax-ppo play needs Pillow: pip install 'jax-ppo[play]'" in capsys.readouterr().err
+
+
+def test_a_gif_is_written_atomically(tmp_path: Path) -> None:
     def stop_after_two() -> Iterator[Image.Image]:
         for shade in range(2):
             yield Image.new("RGB", (4, 4), (shade, 0, 0))
@@ -287,7 +292,7 @@ def test_a_gif_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         ("chain", "no picture of MemoryChain-bsuite; there is one of .*CartPole-v1,.*Pong-misc"),
         ("catch", "catch has no checkpoint that can be read"),
         ("catch --agent 4", "catch has no agent of seed 4; known: seeds 5 to 6"),
-        ("pole", r"drawn with pygame.*: pip install 'gymnasium\[classic-control\]'"),
+        ("pole", r"drawn with pygame.*: pip install 'jax-ppo\[play\]'"),
     ],
 )
 def test_mistakes(
@@ -297,7 +302,7 @@ def test_mistakes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two lines at most, on stderr, before anything is compiled or written."""
+    """On stderr, in two lines or in tyro's box, before anything is compiled or written."""
     monkeypatch.setitem(sys.modules, "pygame", None)
     Path("folder.gif").mkdir()
     for name, env_id, framework in (
@@ -312,8 +317,8 @@ def test_mistakes(
         assert play(*words.split()) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("error: ")
-    assert len(said.err.splitlines()) <= 2
+    assert said.err.startswith("error: ") or "For full helptext" in said.err
+    assert not words or len(said.err.splitlines()) <= 2
     assert re.search(complaint, said.err), said.err
     assert set(tmp_path.rglob("*")) == before
     assert max(compilations, default=0.0) < 1.0

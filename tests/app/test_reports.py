@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo import PPOConfig
-from jax_ppo.anatomy import clip_anatomy, is_clipped
+from jax_ppo import PPOConfig, ppo
 from jax_ppo.app.cli import main
-from jax_ppo.app.pictures.interactive import make_figure
-from jax_ppo.app.pictures.picture import (
+from jax_ppo.app.plots.picture import (
     Bars,
     Level,
     Line,
@@ -20,13 +18,14 @@ from jax_ppo.app.pictures.picture import (
     Picture,
     Points,
     Span,
+    draw,
+    write_png,
 )
-from jax_ppo.app.pictures.png import write_png
-from jax_ppo.app.reporting.replay import agent_at
+from jax_ppo.app.reports import agent_at
 from jax_ppo.app.runs import Run
 from jax_ppo.app.statistics import interval_of_curves
 from jax_ppo.losses import clipped_surrogate_loss
-from jax_ppo.train import init_train_state
+from jax_ppo.variants.clip_anatomy import clip_anatomy, is_clipped
 
 EVERYTHING = Picture(
     "every mark",
@@ -60,25 +59,27 @@ def is_png(path: Path) -> bool:
     return path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_mark_is_drawn_both_ways(tmp_path: Path) -> None:
+def test_every_mark_is_drawn(tmp_path: Path) -> None:
     write_png(EVERYTHING, tmp_path / "all.png")
     assert is_png(tmp_path / "all.png")
-    figure = make_figure(EVERYTHING)
-    names = {trace.name for trace in figure.data}
-    assert {"a", "b", "p"} <= names
-    (line,) = (trace for trace in figure.data if trace.name == "a")
-    assert list(line.y) == [1.0, 2.0]
-    assert figure.layout.xaxis.title.text == "steps (1)"
-    assert list(figure.layout.xaxis3.ticktext) == ["tanh", "relu"]
+    left, right, below, unused = draw(EVERYTHING).axes
+    drawn = [set(axes.get_legend_handles_labels()[1]) for axes in (left, right, below)]
+    assert drawn == [{"a", "b", "limit", "band"}, set(), {"p"}]
+    assert list(left.lines[0].get_ydata()) == [1.0, 2.0]
+    assert left.get_xlabel() == "steps (1)"
+    assert right.patches
+    assert [text.get_text() for text in below.get_xticklabels()] == ["tanh", "relu"]
+    assert not unused.axison
 
 
 def test_report(finished_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Path(shutil.copytree(finished_run.path, tmp_path / "run"))
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
-    for text in ("CartPole-v1", "num_envs", "explained variance", "clip band", "not evaluated"):
+    for text in ("CartPole-v1", "num_envs", "<td>ppo</td>", "not evaluated"):
         assert text in page
-    assert "<script src" not in page
+    assert page.count('src="data:image/png;base64,') == page.count("<img") == 3
+    assert "<script" not in page
     for name in ("learning_curve", "diagnostics", "clip_anatomy"):
         assert is_png(run / f"{name}.png")
     assert "report.html" in capsys.readouterr().out
@@ -158,12 +159,11 @@ def test_clipped_samples_are_those_without_a_gradient() -> None:
 
 def test_anatomy_of_an_update_that_does_nothing(tiny_config: PPOConfig) -> None:
     config = tiny_config.replace(learning_rate=0.0)
-    anatomy = clip_anatomy(init_train_state(jax.random.key(0), config), config)
+    anatomy = clip_anatomy(ppo(config).init(jax.random.key(0)), config)
     np.testing.assert_allclose(anatomy.ratio, 1.0, atol=1e-6)
     assert not anatomy.clipped.any()
-    moved = clip_anatomy(
-        init_train_state(jax.random.key(0), tiny_config), tiny_config.replace(learning_rate=0.1)
-    )
+    state = ppo(tiny_config).init(jax.random.key(0))
+    moved = clip_anatomy(state, tiny_config.replace(learning_rate=0.1))
     assert moved.clipped.any()
     assert moved.ratio.shape == (tiny_config.batch_size,)
 

@@ -120,7 +120,7 @@ def test_rows_lost_with_their_checkpoint_kept_are_an_error_nobody_sees(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_and_stops(number: int, finished_run: Run, new_run: NewRun) -> None:
-    run = new_run("stopped", settings=RunSettings(num_seeds=2, checkpoint_seconds=1e9))
+    run = new_run("stopped", settings=RunSettings(num_agents=2, checkpoint_seconds=1e9))
     handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match="jax-ppo resume") as stop:
         train_run(run, QuietDisplay(run, 3, lambda: signal.raise_signal(number)))

@@ -1,4 +1,4 @@
-"""The reference as a program, and agents that change sides."""
+"""The reference as a program, and agents that are exported to the other framework."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_train_writes_the_same_kind_of_run_folder(finished_run: Run) -> None:
-    options = ("--num-seeds", "2", "--normalize-observations", "--out", "run")
+    options = ("--num-agents", "2", "--normalize-observations", "--out", "run")
     assert torch_main(["train", "CartPole-v1", *TINY, *options]) == 0
     run = open_run(Path("run"))
     assert run.framework == "torch"
@@ -72,7 +72,9 @@ def test_torch_ref_without_pytorch(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert reference.main() == 2
-    assert capsys.readouterr().err == "error: torch-ref needs PyTorch: pip install '.[torch]'\n"
+    assert (
+        capsys.readouterr().err == "error: torch-ref needs PyTorch: pip install 'jax-ppo[torch]'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_torch_ref_without_pytorch(
         ("train --gamma 2", "gamma must be a number in"),
         ("evaluate nowhere", "not a run folder"),
         ("export nowhere --to jax", "not a run folder"),
-        ("export", "RUN"),
+        ("train --algorithm trpo", "torch-ref trains ppo only"),
     ],
 )
 def test_mistakes(words: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +148,7 @@ def test_exported_agents_are_as_good(finished_run: Run) -> None:
 
 
 def test_cnn_and_gaussian_layouts_there_and_back() -> None:
-    """Convolutions, log_std and biases; each array [num_seeds, ...]."""
+    """Convolutions, log_std and biases; each array [num_agents, ...]."""
     rng = np.random.default_rng(0)
     arrays = {
         "params.params.policy_trunk_conv_0.kernel": rng.normal(size=(2, 3, 3, 4, 8)),

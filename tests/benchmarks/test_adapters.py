@@ -16,7 +16,7 @@ from jax_ppo.app.errors import AppError
 TINY = dataclasses.replace(NARROW, num_updates=3, num_steps=16, hidden_sizes=(8,))
 MINE = locate(OURS, Path(), {}, {})
 
-GREETS = """
+PRINTS = """
 print("a library says hello")
 import protocol
 task = protocol.begin()
@@ -26,7 +26,7 @@ protocol.serve(task, {}, {"run": lambda seed: {"seed": seed}, "fail": lambda: {}
 
 
 def fake(folder: Path, program: str) -> Any:
-    """An implementation whose adapter is a program of the test's own."""
+    """An implementation whose adapter is `program`."""
     script = folder / "adapter.py"
     script.write_text(program)
     implementation = SimpleNamespace(name="fake", adapter=script, share_of=lambda work: work)
@@ -35,10 +35,10 @@ def fake(folder: Path, program: str) -> Any:
 
 def test_jax_ppo_answers() -> None:
     with Adapter(MINE, TINY, limit=120.0) as adapter:
-        assert adapter.hello["versions"]["jax"]
-        assert adapter.hello["device"]
-        assert {"flags", "import_seconds", "trace_seconds"} <= set(adapter.hello)
-        assert adapter.hello["compile_seconds"] > 0
+        assert adapter.description["versions"]["jax"]
+        assert adapter.description["device"]
+        assert {"flags", "import_seconds", "trace_seconds"} <= set(adapter.description)
+        assert adapter.description["compile_seconds"] > 0
         run = adapter.ask("run 1")
         assert run["env_steps"] == TINY.env_steps == 3 * 4 * 16
         assert run["seconds"] > 0
@@ -50,26 +50,26 @@ def test_jax_ppo_answers() -> None:
         assert memory["xla_mib"] > 0
 
 
-def test_several_agents_take_turns_alone() -> None:
-    work = dataclasses.replace(TINY, num_seeds=2)
-    comparison, hellos = compare(work, MINE, [], rounds=2, limit=120.0)
+def test_several_agents_without_peers() -> None:
+    work = dataclasses.replace(TINY, num_agents=2)
+    comparison, descriptions = compare(work, MINE, [], rounds=2, limit=120.0)
     (side,) = comparison.sides
     assert side.env_steps == 2 * TINY.env_steps
     assert len(side.steps_per_second.values) == len(side.final_returns) == 2
-    assert set(hellos) == {"jax_ppo"}
+    assert set(descriptions) == {"jax_ppo"}
     assert comparison.ratios == {}
 
 
-def test_what_libraries_print_does_no_harm(tmp_path: Path) -> None:
-    with Adapter(fake(tmp_path, GREETS), TINY, limit=60.0) as adapter:
-        assert adapter.hello == {"flags": adapter.hello["flags"]}
+def test_output_of_libraries_is_skipped(tmp_path: Path) -> None:
+    with Adapter(fake(tmp_path, PRINTS), TINY, limit=60.0) as adapter:
+        assert adapter.description == {"flags": adapter.description["flags"]}
         assert adapter.ask("run 7") == {"seed": 7}
 
 
-def test_an_error_in_an_adapter_is_told(tmp_path: Path) -> None:
+def test_an_error_in_an_adapter_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(AppError, match=r"fake ended with status 1: .*KeyError: 0"),
-        Adapter(fake(tmp_path, GREETS), TINY, limit=60.0) as adapter,
+        Adapter(fake(tmp_path, PRINTS), TINY, limit=60.0) as adapter,
     ):
         adapter.ask("fail")
 

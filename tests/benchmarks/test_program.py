@@ -1,4 +1,4 @@
-"""The command line: what it writes, and what it says to the obvious wrong things."""
+"""The command line: the files it writes, and its error messages."""
 
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["regression", "no-such-commit", "HEAD"], "git log"),
         (["report", "--out", "nowhere"], "there are no results in nowhere"),
         (["report", "--ut", "nowhere"], "--out"),
+        (["presets", "Catch"], "there is no preset 'Catch'; did you mean Catch-bsuite"),
+        (["presets", "Catch-bsuite", "--num-agents", "0"], "num_agents must be at least 1"),
     ],
 )
 def test_one_clear_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +88,7 @@ def test_the_report_has_everything(tmp_path: Path) -> None:
         "| rollout | 1,000,000 (1,000,000 to 1,000,000) | 25% |",
         "| sum of the phases | 1,000,000 | 25% |",
         "| gradient steps | 2,000,000 (2,000,000 to 2,000,000) | 500,000 | 25% | 3.0 |",
-        "| bare environment steps per second | 1,000 |",
+        "| environment steps per second, alone | 1,000 |",
         "Measured on ",
         "rounds: 3.",
         "| rejax | python 3.11.0, jax 0.10.2 | cpu | XLA_FLAGS --xla_some_flag | It clips each",
@@ -97,7 +99,7 @@ def test_the_report_has_everything(tmp_path: Path) -> None:
 
 
 def fixed_results() -> dict[str, dict[str, Any]]:
-    """A small result of every command."""
+    """A small result of every command, two of them with keys of earlier versions."""
     work = find_work("narrow", 4)
     ours = Side("jax_ppo", 2048, spread([100.0, 200.0, 300.0]), (20.0, 21.0, 22.0))
     theirs = Side("rejax", 2048, spread([50.0, 100.0, 150.0]), (None, None, None))

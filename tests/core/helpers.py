@@ -2,17 +2,25 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_ppo import train
+from jax_ppo import AdvantageFn, train
 
-jit_train = jax.jit(train, static_argnames="components")
+jit_train = jax.jit(train, static_argnames="algorithm_fn")
 """One jitted `train` for all, so that tests of equal static configs share a program."""
+
+
+def by_position(advantage_fn: AdvantageFn) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """The estimator, jitted, with its arguments by position: rewards to gae_lambda."""
+    names = ("terminated", "truncated", "gamma", "gae_lambda")
+    return jax.jit(
+        lambda r, v, n, *rest: advantage_fn(r, v, n, **dict(zip(names, rest, strict=True)))
+    )
 
 
 _listening: list[list[float]] = []

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from jax_ppo import Components, from_gymnax
+from jax_ppo import Environment, from_gymnax
 
 
 @struct.dataclass
@@ -120,11 +120,7 @@ class OnlyTruncated(Probe):
     limit = 4
 
 
-def probe_components(probe: type[Probe], **others: Any) -> Components:
-    """Components whose environment is the probe."""
-
-    def make_env(_: Any) -> Any:
-        env = probe()
-        return from_gymnax(env, env.default_params)
-
-    return Components(make_env=make_env, **others)
+def probe_env(probe: type[Probe]) -> Environment:
+    """The probe as an environment to train on."""
+    env = probe()
+    return from_gymnax(env, env.default_params)

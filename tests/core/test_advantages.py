@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from jax_ppo import compute_gae, normalize_advantages
 
-compute = jax.jit(compute_gae)
+from .helpers import by_position
+
+compute = by_position(compute_gae)
 
 
 def column(*numbers: float) -> jax.Array:
@@ -185,9 +187,9 @@ def test_the_usual_mistakes_give_other_answers() -> None:
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
-        compute_gae(REWARDS, VALUES, NEXT_VALUES[:2], OPEN, OPEN, 0.9, 0.9)
+        compute(REWARDS, VALUES, NEXT_VALUES[:2], OPEN, OPEN, 0.9, 0.9)
     with pytest.raises(ValueError, match="one shape"):
-        compute_gae(REWARDS[:, 0], VALUES, NEXT_VALUES, OPEN, OPEN, 0.9, 0.9)
+        compute(REWARDS[:, 0], VALUES, NEXT_VALUES, OPEN, OPEN, 0.9, 0.9)
 
 
 def test_stable_in_float32_over_long_episodes() -> None:

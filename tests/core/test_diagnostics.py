@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_ppo import Categorical, approx_kl, clip_fraction, draw_noise, explained_variance
+from jax_ppo import Categorical, DiscreteActions, approx_kl, clip_fraction, explained_variance
 
 small = st.floats(-3.0, 3.0, width=32)
 
@@ -43,7 +43,7 @@ def test_approx_kl_estimates_kl_of_old_to_new() -> None:
         Categorical(jnp.array([[0.0, 0.5, -0.5]])),
         Categorical(jnp.array([[0.4, 0.0, -0.4]])),
     )
-    noise = draw_noise(jax.random.key(0), (50_000, 3), discrete=True)
+    noise = DiscreteActions(3).draw_noise(jax.random.key(0), (50_000,))
     actions = Categorical(jnp.tile(old.logits, (50_000, 1))).sample(noise)
     table = (jnp.log(jnp.exp(new.logits) / jnp.exp(new.logits).sum())) - jnp.log(
         jnp.exp(old.logits) / jnp.exp(old.logits).sum()

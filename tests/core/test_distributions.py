@@ -1,6 +1,6 @@
 """Distributions against SciPy, and their samples against their own probabilities."""
 
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,14 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_ppo import Categorical, DiagGaussian, draw_noise
+from jax_ppo import ActionSpace, Categorical, ContinuousActions, DiagGaussian, DiscreteActions
 
 seeds = st.integers(0, 2**32 - 1)
+
+
+def real_vectors(size: int) -> ContinuousActions:
+    """Actions of this many components."""
+    return ContinuousActions(-jnp.ones(size), jnp.ones(size), (size,))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -88,7 +93,7 @@ def test_impossible_actions_add_nothing_in_value_or_gradient() -> None:
     value, gradient = jax.value_and_grad(lambda x: Categorical(masked).kl(Categorical(x)))(masked)
     np.testing.assert_allclose(value, 0.0, atol=1e-6)
     assert np.all(np.isfinite(gradient))
-    noise = draw_noise(jax.random.key(0), (1000, 3), discrete=True)
+    noise = DiscreteActions(3).draw_noise(jax.random.key(0), (1000,))
     assert np.all(Categorical(jnp.tile(masked, (1000, 1))).sample(noise) != 2)
 
 
@@ -115,12 +120,12 @@ def test_categorical_shapes_and_dtypes() -> None:
 
 def test_samples_follow_the_probabilities() -> None:
     probs = np.array([0.1, 0.2, 0.3, 0.4])
-    noise = draw_noise(jax.random.key(1), (20_000, 4), discrete=True)
+    noise = DiscreteActions(4).draw_noise(jax.random.key(1), (20_000,))
     actions = Categorical(jnp.tile(jnp.log(jnp.asarray(probs)), (20_000, 1))).sample(noise)
     counts = np.bincount(np.asarray(actions), minlength=4)
     assert scipy.stats.chisquare(counts, 20_000 * probs).pvalue > 0.01
     # Normal noise in place of Gumbel's gives other frequencies, and the test can tell.
-    noise = draw_noise(jax.random.key(1), (20_000, 4), discrete=False)
+    noise = real_vectors(4).draw_noise(jax.random.key(1), (20_000,))
     actions = Categorical(jnp.tile(jnp.log(jnp.asarray(probs)), (20_000, 1))).sample(noise)
     counts = np.bincount(np.asarray(actions), minlength=4)
     assert scipy.stats.chisquare(counts, 20_000 * probs).pvalue < 1e-6
@@ -186,7 +191,7 @@ def test_gaussian_density_integrates_to_one() -> None:
 
 
 def test_gaussian_samples() -> None:
-    noise = draw_noise(jax.random.key(2), (20_000, 2), discrete=False)
+    noise = real_vectors(2).draw_noise(jax.random.key(2), (20_000,))
     p = DiagGaussian(
         jnp.tile(jnp.array([1.0, -2.0]), (20_000, 1)), jnp.tile(jnp.array([0.5, -1.0]), (20_000, 1))
     )
@@ -214,27 +219,23 @@ def test_gaussian_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    "distribution",
+    ("distribution", "space"),
     [
-        Categorical(jnp.array([[0.3, -0.2, 1.0]])),
-        DiagGaussian(jnp.array([[0.3, -0.2]]), jnp.array([[0.1, -0.7]])),
+        (Categorical(jnp.array([[0.3, -0.2, 1.0]])), DiscreteActions(3)),
+        (DiagGaussian(jnp.array([[0.3, -0.2]]), jnp.array([[0.1, -0.7]])), real_vectors(2)),
     ],
     ids=["categorical", "gaussian"],
 )
-def test_entropy_and_kl_are_expectations_of_log_prob(
-    distribution: Categorical | DiagGaussian,
-) -> None:
+def test_entropy_and_kl_are_expectations_of_log_prob(distribution: Any, space: ActionSpace) -> None:
     """Monte Carlo ties the closed forms to sample and log_prob."""
     n = 40_000
-    discrete = isinstance(distribution, Categorical)
     other = jax.tree.map(lambda leaf: 0.5 * leaf + 0.1, distribution)
 
     def tile(leaf: jax.Array) -> jax.Array:
         return jnp.tile(leaf, (n, 1))
 
     p, q = jax.tree.map(tile, distribution), jax.tree.map(tile, other)
-    shape = (n, 3 if discrete else 2)
-    actions = p.sample(draw_noise(jax.random.key(5), shape, discrete=discrete))
+    actions = p.sample(space.draw_noise(jax.random.key(5), (n,)))
     log_p, log_q = np.asarray(p.log_prob(actions)), np.asarray(q.log_prob(actions))
 
     def agrees(samples: np.ndarray, expected: jax.Array) -> bool:
@@ -247,12 +248,13 @@ def test_entropy_and_kl_are_expectations_of_log_prob(
 
 
 @pytest.mark.parametrize(
-    ("discrete", "law"), [(True, scipy.stats.gumbel_r), (False, scipy.stats.norm)]
+    ("space", "law"),
+    [(DiscreteActions(4), scipy.stats.gumbel_r), (real_vectors(4), scipy.stats.norm)],
 )
-def test_noise_has_the_law_that_sampling_needs(discrete: bool, law: Callable) -> None:
-    noise = draw_noise(jax.random.key(4), (5000, 4), discrete=discrete)
+def test_noise_has_the_law_that_sampling_needs(space: ActionSpace, law: Any) -> None:
+    noise = space.draw_noise(jax.random.key(4), (5000,))
     assert noise.shape == (5000, 4)
-    assert scipy.stats.kstest(np.asarray(noise).ravel(), law.cdf).pvalue > 0.01  # type: ignore[attr-defined]
+    assert scipy.stats.kstest(np.asarray(noise).ravel(), law.cdf).pvalue > 0.01
 
 
 def test_distributions_are_pytrees() -> None:

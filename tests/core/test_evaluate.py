@@ -1,5 +1,6 @@
 """Evaluation against a plain Python loop over gymnax."""
 
+from functools import partial
 from typing import Any
 
 import gymnax
@@ -10,28 +11,25 @@ import pytest
 
 from jax_ppo import (
     Categorical,
-    Components,
     ConfigError,
     DiagGaussian,
+    DiscreteActions,
     Network,
     PPOConfig,
     RunningStats,
-    draw_noise,
     evaluate_policy,
+    ppo,
 )
 
 EPISODES = 6
 
 
-def linear_network(_: PPOConfig, __: Any) -> Network:
-    """logits = obs . params: a policy that is known."""
-    return Network(
-        init=lambda _: jnp.zeros((4, 2)),
-        apply=lambda params, obs: (Categorical(obs @ params), jnp.zeros(len(obs))),
-    )
-
-
-LINEAR = Components(make_network=linear_network)
+NETWORK = Network(
+    init=lambda _: jnp.zeros((4, 2)),
+    apply=lambda params, obs: (Categorical(obs @ params), jnp.zeros(len(obs))),
+)
+"""logits = obs . params: a policy that is known."""
+evaluate_linear = partial(evaluate_policy, algorithm_fn=partial(ppo, network=NETWORK))
 LEAN = jnp.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 1.0], [-0.5, 0.5]])
 """Push to the side that the pole falls to: lives long on CartPole."""
 ALWAYS_0 = jnp.zeros((4, 2))
@@ -64,10 +62,8 @@ def replay(
                 seen = np.clip((seen - stats[0]) / np.sqrt(stats[1] + 1e-8), -10, 10)
             logits = seen @ np.asarray(params, np.float64)
             if not deterministic:
-                logits = (
-                    logits
-                    + np.asarray(draw_noise(noise_key, (EPISODES, 2), discrete=True))[episode]
-                )
+                noise = DiscreteActions(2).draw_noise(noise_key, (EPISODES,))
+                logits = logits + np.asarray(noise)[episode]
             env_keys = jax.random.split(env_key, EPISODES)
             obs, state, reward, terminated, truncated, _ = step(
                 env_keys[episode], state, int(np.argmax(logits)), env_params
@@ -81,8 +77,8 @@ def replay(
 def evaluate(params: Any, limit: int, stats: Any = None, **options: Any) -> Any:
     """The library's answer for the same."""
     config = PPOConfig(env_params={"max_steps_in_episode": limit})
-    return evaluate_policy(
-        jax.random.key(0), params, stats, config, LINEAR, num_episodes=EPISODES, **options
+    return evaluate_linear(
+        jax.random.key(0), params, stats, config, num_episodes=EPISODES, **options
     )
 
 
@@ -137,47 +133,37 @@ def test_a_limit_that_is_not_known_must_be_given() -> None:
 
     @jax.jit
     def traced(limit: jax.Array) -> Any:
-        return evaluate_policy(
-            jax.random.key(0),
-            ALWAYS_0,
-            None,
-            config.replace(env_params={"max_steps_in_episode": limit}),
-            LINEAR,
-            num_episodes=2,
-        )
+        setting = config.replace(env_params={"max_steps_in_episode": limit})
+        return evaluate_linear(jax.random.key(0), ALWAYS_0, None, setting, num_episodes=2)
 
     with pytest.raises(ConfigError, match="max_steps"):
         traced(5)
 
 
-@pytest.mark.parametrize("num_episodes", [0, -1])
-def test_there_must_be_an_episode(num_episodes: int) -> None:
-    with pytest.raises(ConfigError, match="num_episodes"):
-        evaluate_policy(
-            jax.random.key(0), ALWAYS_0, None, PPOConfig(), LINEAR, num_episodes=num_episodes
-        )
-
-
-def test_there_must_be_a_step() -> None:
-    with pytest.raises(ConfigError, match="max_steps must be at least 1, got 1 and 0"):
-        evaluate_policy(
-            jax.random.key(0), ALWAYS_0, None, PPOConfig(), LINEAR, num_episodes=1, max_steps=0
-        )
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_episodes": 0}, "num_episodes"),
+        ({"num_episodes": -1}, "num_episodes"),
+        ({"num_episodes": 1, "max_steps": 0}, "max_steps must be at least 1, got 1 and 0"),
+    ],
+)
+def test_there_must_be_an_episode_and_a_step(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate_linear(jax.random.key(0), ALWAYS_0, None, PPOConfig(), **options)
 
 
 def test_continuous_actions_are_clipped() -> None:
     """Far out of bounds, MountainCarContinuous costs 0.1 * 1^2 a step, not 0.1 * 50^2."""
 
-    def far_out(_: PPOConfig, __: Any) -> Network:
-        def apply(_: Any, obs: jax.Array) -> Any:
-            mean = jnp.full((len(obs), 1), -50.0)
-            return DiagGaussian(mean, jnp.zeros_like(mean)), jnp.zeros(len(obs))
-
-        return Network(init=lambda _: None, apply=apply)
+    def far_out(_: Any, obs: jax.Array) -> Any:
+        mean = jnp.full((len(obs), 1), -50.0)
+        return DiagGaussian(mean, jnp.zeros_like(mean)), jnp.zeros(len(obs))
 
     config = PPOConfig(env_id="MountainCarContinuous-v0", env_params={"max_steps_in_episode": 10})
+    algorithm_fn = partial(ppo, network=Network(init=lambda _: None, apply=far_out))
     results = evaluate_policy(
-        jax.random.key(0), None, None, config, Components(make_network=far_out), num_episodes=2
+        jax.random.key(0), None, None, config, algorithm_fn=algorithm_fn, num_episodes=2
     )
     np.testing.assert_allclose(results.episode_return, [-1.0, -1.0], rtol=1e-5)
 
@@ -185,9 +171,7 @@ def test_continuous_actions_are_clipped() -> None:
 def test_under_jit_it_is_the_same() -> None:
     config = PPOConfig(env_params={"max_steps_in_episode": 30})
     jitted = jax.jit(
-        lambda key, params: evaluate_policy(
-            key, params, None, config, LINEAR, num_episodes=EPISODES
-        )
+        lambda key, params: evaluate_linear(key, params, None, config, num_episodes=EPISODES)
     )
     got, expected = jitted(jax.random.key(0), LEAN), evaluate(LEAN, 30)
     np.testing.assert_array_equal(got.episode_return, expected.episode_return)

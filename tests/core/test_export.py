@@ -32,5 +32,5 @@ def test_train_lowers(env_id: str, platform: str) -> None:
     exported = jax.export.export(jax.jit(train), platforms=[platform])(key, config)
     assert exported.platforms == (platform,)
     state, metrics = exported.out_tree.unflatten(exported.out_avals)
-    assert metrics["loss"].shape == (config.num_updates,)
+    assert metrics.loss.shape == (config.num_updates,)
     assert state.update.shape == ()

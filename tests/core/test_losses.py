@@ -211,12 +211,12 @@ def test_every_term_against_numpy() -> None:
     assert 0 < expected["clip_fraction"] < 1
     total = expected["policy_loss"] + 0.7 * expected["value_loss"] - 0.03 * expected["entropy"]
 
-    loss, metrics = ppo_loss(distribution, values, batch, config, 0.1)
+    loss, metrics = ppo_loss(distribution, values, batch, config, clip_eps=0.1)
     del expected["kl"]
-    assert set(metrics) == {"loss", *expected}
+    assert set(metrics.as_dict()) == {"loss", *expected}
     for name, value in {**expected, "loss": total}.items():
-        np.testing.assert_allclose(metrics[name], value, rtol=2e-6, err_msg=name)
-    assert loss == metrics["loss"]
+        np.testing.assert_allclose(metrics.as_dict()[name], value, rtol=2e-6, err_msg=name)
+    assert loss == metrics.loss
 
 
 @pytest.mark.parametrize(
@@ -229,18 +229,18 @@ def test_each_coefficient_weighs_its_own_term(
     """Raising a coefficient by 1 moves the loss by its term: with a minus for the entropy."""
     batch, config = make_batch(), PPOConfig(vf_coef=0.7, ent_coef=0.03)
     arguments = (Categorical(jnp.asarray(LOGITS)), jnp.asarray(VALUES), batch)
-    before, metrics = ppo_loss(*arguments, config, 0.1)
-    after, _ = ppo_loss(*arguments, config.replace(**change), 0.1)
-    np.testing.assert_allclose(after - before, factor * metrics[term], rtol=1e-5)
+    before, metrics = ppo_loss(*arguments, config, clip_eps=0.1)
+    after, _ = ppo_loss(*arguments, config.replace(**change), clip_eps=0.1)
+    np.testing.assert_allclose(after - before, factor * getattr(metrics, term), rtol=1e-5)
 
 
 def test_kl_penalty() -> None:
     batch, config = make_batch(), PPOConfig()
-    arguments = (Categorical(jnp.asarray(LOGITS)), jnp.asarray(VALUES), batch, config, 0.1)
-    plain, _ = ppo_loss(*arguments)
-    penalized, metrics = ppo_loss(*arguments, 2.5)
+    arguments = (Categorical(jnp.asarray(LOGITS)), jnp.asarray(VALUES), batch, config)
+    plain, _ = ppo_loss(*arguments, clip_eps=0.1)
+    penalized, metrics = ppo_loss(*arguments, clip_eps=0.1, kl_coef=2.5)
     expected = numpy_terms(batch, 0.1)["kl"]
-    np.testing.assert_allclose(metrics["kl"], expected, rtol=3e-6)
+    np.testing.assert_allclose(metrics.kl, expected, rtol=3e-6)
     np.testing.assert_allclose(penalized - plain, 2.5 * expected, rtol=1e-5)
     # KL(new || old) is another number, so the direction is pinned.
     reverse = Categorical(jnp.asarray(LOGITS)).kl(batch.old_distribution)  # type: ignore[arg-type]
@@ -254,20 +254,20 @@ def test_kl_penalty_needs_the_old_distribution() -> None:
             jnp.asarray(VALUES),
             make_batch(old_distribution=None),
             PPOConfig(),
-            0.1,
-            0.5,
+            clip_eps=0.1,
+            kl_coef=0.5,
         )
 
 
 def test_value_clipping_follows_the_config() -> None:
     batch = make_batch()
     arguments = (Categorical(jnp.asarray(LOGITS)), jnp.asarray(VALUES), batch)
-    _, plain = ppo_loss(*arguments, PPOConfig(), 0.1)
-    _, clipped = ppo_loss(*arguments, PPOConfig(value_clip_eps=0.05), 0.1)
+    _, plain = ppo_loss(*arguments, PPOConfig(), clip_eps=0.1)
+    _, clipped = ppo_loss(*arguments, PPOConfig(value_clip_eps=0.05), clip_eps=0.1)
     # V_clip = 0.05, 0.95, -1.05; squared errors of V: 0.64, 2.89, 0.81; of V_clip: 0.9025,
     # 3.8025, 0.3025; the larger: 0.9025, 3.8025, 0.81; half their mean: 5.515 / 6
-    np.testing.assert_allclose(plain["value_loss"], (0.64 + 2.89 + 0.81) / 6, rtol=1e-6)
-    np.testing.assert_allclose(clipped["value_loss"], 5.515 / 6, rtol=1e-6)
+    np.testing.assert_allclose(plain.value_loss, (0.64 + 2.89 + 0.81) / 6, rtol=1e-6)
+    np.testing.assert_allclose(clipped.value_loss, 5.515 / 6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kl_coef", [None, 0.8])
@@ -276,7 +276,8 @@ def test_gradient_against_finite_differences_in_float64(kl_coef: float | None) -
     batch, config = make_batch(), PPOConfig(vf_coef=0.7, ent_coef=0.3)
 
     def loss(logits: jax.Array, values: jax.Array) -> jax.Array:
-        return ppo_loss(Categorical(logits), values, batch, config, 0.15, kl_coef)[0]
+        distribution, weights = Categorical(logits), {"clip_eps": 0.15, "kl_coef": kl_coef}
+        return ppo_loss(distribution, values, batch, config, **weights)[0]
 
     got = jax.grad(loss, argnums=(0, 1))(jnp.asarray(LOGITS), jnp.asarray(VALUES))
 
@@ -314,15 +315,15 @@ def test_continuous_actions_have_one_log_prob_a_sample() -> None:
         old_log_prob=jnp.array([-1.9, -2.0, -2.3]),
     )
     distribution = DiagGaussian(jnp.zeros((3, 2)), jnp.zeros((3, 2)))
-    _, metrics = ppo_loss(distribution, jnp.asarray(VALUES), batch, PPOConfig(), 0.2)
+    _, metrics = ppo_loss(distribution, jnp.asarray(VALUES), batch, PPOConfig(), clip_eps=0.2)
     # log p = -|a|^2 / 2 - log(2 pi)
     log_prob = -np.array([0.05, 0.25, 1.0]) / 2 - np.log(2 * np.pi)
     log_ratio = log_prob - np.array([-1.9, -2.0, -2.3])
     np.testing.assert_allclose(
-        metrics["approx_kl"], (np.exp(log_ratio) - 1 - log_ratio).mean(), rtol=1e-4
+        metrics.approx_kl, (np.exp(log_ratio) - 1 - log_ratio).mean(), rtol=1e-4
     )
     # Two standard normals: 2 * (1 + log(2 pi)) / 2
-    np.testing.assert_allclose(metrics["entropy"], 1 + np.log(2 * np.pi), rtol=1e-6)
+    np.testing.assert_allclose(metrics.entropy, 1 + np.log(2 * np.pi), rtol=1e-6)
 
 
 def test_metrics_are_cut_off_from_the_gradient() -> None:
@@ -330,8 +331,8 @@ def test_metrics_are_cut_off_from_the_gradient() -> None:
 
     def leak(logits: jax.Array) -> jax.Array:
         _, metrics = ppo_loss(
-            Categorical(logits), jnp.asarray(VALUES), make_batch(), PPOConfig(), 0.1
+            Categorical(logits), jnp.asarray(VALUES), make_batch(), PPOConfig(), clip_eps=0.1
         )
-        return metrics["approx_kl"] + metrics["clip_fraction"]
+        return metrics.approx_kl + metrics.clip_fraction
 
     np.testing.assert_array_equal(jax.grad(leak)(jnp.asarray(LOGITS)), np.zeros((3, 2)))

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from jax_ppo import (
+    ArraySpace,
     Categorical,
     ConfigError,
+    ContinuousActions,
     DiagGaussian,
+    DiscreteActions,
     Environment,
     Network,
     PPOConfig,
     make_network,
 )
-from jax_ppo.envs import ContinuousActions, DiscreteActions
 
 DISCRETE = DiscreteActions(3)
 CONTINUOUS = ContinuousActions(-jnp.ones(2), jnp.ones(2), (2,))
@@ -29,7 +31,7 @@ def environment(obs_shape: tuple[int, ...], actions: Any) -> Environment:
     def never(*_: Any) -> Any:
         raise AssertionError("a network does not step environments")
 
-    return Environment(never, never, obs_shape, actions, None)
+    return Environment(never, never, ArraySpace(obs_shape), actions, None)
 
 
 def build(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo.orthogonal import orthogonal_kernel
+from jax_ppo.kernels.orthogonal import orthogonal_kernel
 from tests.core.helpers import printed_by
 
 SHAPES = [(4, 64), (64, 64), (64, 2), (3, 3, 4, 16), (1, 1)]

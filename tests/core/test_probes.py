@@ -1,6 +1,7 @@
 """Probe environments: the smallest things to learn, each with a known answer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,11 +11,10 @@ import pytest
 
 from jax_ppo import (
     Categorical,
-    Components,
     DiagGaussian,
     PPOConfig,
     compute_gae,
-    make_network,
+    ppo,
 )
 
 from . import probes
@@ -35,16 +35,12 @@ CONFIG = PPOConfig(
 
 
 def learn(
-    probe: type[probes.Probe], config: PPOConfig = CONFIG, **components: Any
+    probe: type[probes.Probe], config: PPOConfig = CONFIG, **parts: Any
 ) -> Callable[[float], tuple[Any, float]]:
     """Train on a probe; gives observation -> (policy, value)."""
-    return learn_with(probes.probe_components(probe, **components), config)
-
-
-def learn_with(components: Components, config: PPOConfig) -> Callable[[float], tuple[Any, float]]:
-    """Train with components; gives observation -> (policy, value)."""
-    state, _ = jit_train(jax.random.key(0), config, components=components)
-    network = make_network(config, components.make_env(config))
+    algorithm_fn = partial(ppo, env=probes.probe_env(probe), **parts)
+    state, _ = jit_train(jax.random.key(0), config, algorithm_fn=algorithm_fn)
+    network = algorithm_fn(config).network
 
     def look(obs: float) -> tuple[Any, float]:
         distribution, values = network.apply(state.params, jnp.array([[obs]]))
@@ -97,12 +93,10 @@ def test_real_action_with_an_optimum() -> None:
     assert float(distribution.log_std[0, 0]) < -0.8
 
 
-def merge_flags(
-    rewards: Any, values: Any, next_values: Any, terminated: Any, truncated: Any, *rest: Any
-) -> Any:
+def merge_flags(*arrays: Any, terminated: Any, truncated: Any, **rest: Any) -> Any:
     """The mistake: a time limit taken for an end."""
     done = terminated | truncated
-    return compute_gae(rewards, values, next_values, done, done, *rest)
+    return compute_gae(*arrays, terminated=done, truncated=done, **rest)
 
 
 def merged_value(gamma: float, gae_lambda: float, limit: int) -> float:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo.products import FEW_COLUMNS, FEW_GRADIENT_COLUMNS, convolution, dense_product
+from jax_ppo.kernels.products import FEW_COLUMNS, FEW_GRADIENT_COLUMNS, convolution, dense_product
 
 COLUMNS = (1, FEW_COLUMNS, FEW_GRADIENT_COLUMNS, FEW_GRADIENT_COLUMNS + 1, 30)
 

@@ -1,5 +1,6 @@
 """Rollouts against a plain Python loop over gymnax that replays the same actions and keys."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnax
@@ -10,6 +11,7 @@ import pytest
 import scipy.stats
 
 from jax_ppo import (
+    Metrics,
     Network,
     PPOConfig,
     Transition,
@@ -43,7 +45,7 @@ class Played(NamedTuple):
     noise: list[np.ndarray]
     states: list[Any]
     transitions: list[Transition]
-    metrics: list[dict[str, jax.Array]]
+    metrics: list[Metrics]
     replays: list[Replay]
 
 
@@ -61,7 +63,7 @@ def play(**changes: Any) -> Played:
     env = make_env(config)
     network = make_network(config, env)
     params = network.init(jax.random.key(0))
-    collect = jax.jit(lambda s, n, k: collect_rollout(s, params, n, k, config, env, network))
+    collect = jax.jit(partial(collect_rollout, config=config, env=env, network=network))
     gym_env, gym_params = gymnax.make(config.env_id)
     gym_params = gym_params.replace(max_steps_in_episode=LIMIT)
     gym_step = jax.jit(jax.vmap(gym_env.step, in_axes=(0, 0, 0, None)))
@@ -71,7 +73,7 @@ def play(**changes: Any) -> Played:
     obs, env_state = state.obs, state.env_state
     for index in range(ROLLOUTS):
         draws = draw_randomness(jax.random.key(10 + index), config, env)
-        state, transitions, metrics = collect(state, draws.noise, draws.env_keys)
+        state, transitions, metrics = collect(state, params, draws.noise, draws.env_keys)
         steps = []
         for t in range(STEPS):
             action = transitions.action[t]
@@ -139,7 +141,7 @@ def test_the_second_rollout_goes_on_where_the_first_ended(plain: Played) -> None
     np.testing.assert_array_equal(plain.transitions[1].obs[0], plain.states[1].obs)
 
 
-def test_the_batch_judges_the_actions_by_the_policy_that_took_them(plain: Played) -> None:
+def test_the_batch_evaluates_the_policy_that_took_the_actions(plain: Played) -> None:
     """Gumbel's trick: the action is where logits + noise is largest, its probability softmax."""
     for transitions, noise in zip(plain.transitions, plain.noise, strict=True):
         batch = make_batch(plain.params, transitions, plain.config, plain.network)
@@ -175,10 +177,10 @@ def test_episode_statistics(fixture: str, request: pytest.FixtureRequest) -> Non
     """Of raw rewards, whatever is normalized, and over the seam between rollouts."""
     played: Played = request.getfixturevalue(fixture)
     for metrics, episodes in zip(played.metrics, finished_episodes(played.replays), strict=True):
-        assert metrics["num_episodes"] == len(episodes) > 0
+        assert metrics.num_episodes == len(episodes) > 0
         expected_return, expected_length = np.mean(episodes, axis=0)
-        np.testing.assert_allclose(metrics["episode_return"], expected_return, rtol=1e-5)
-        np.testing.assert_allclose(metrics["episode_length"], expected_length, rtol=1e-6)
+        np.testing.assert_allclose(metrics.episode_return, expected_return, rtol=1e-5)
+        np.testing.assert_allclose(metrics.episode_length, expected_length, rtol=1e-6)
     # What runs on at the end is carried on, not counted.
     last = played.states[-1]
     assert int(last.episode_length.sum()) == ROLLOUTS * STEPS * ENVS - sum(
@@ -192,20 +194,12 @@ def test_no_finished_episode_gives_nan_and_zero() -> None:
     network = make_network(config, env)
     state = init_rollout_state(jax.random.key(0), config, env)
     draws = draw_randomness(jax.random.key(1), config, env)
-    _, _, metrics = jax.jit(
-        lambda: collect_rollout(
-            state,
-            network.init(jax.random.key(2)),
-            draws.noise,
-            draws.env_keys,
-            config,
-            env,
-            network,
-        )
-    )()
-    assert metrics["num_episodes"] == 0
-    assert np.isnan(metrics["episode_return"])
-    assert np.isnan(metrics["episode_length"])
+    collect = jax.jit(partial(collect_rollout, config=config, env=env, network=network))
+    params = network.init(jax.random.key(2))
+    _, _, metrics = collect(state, params, draws.noise, draws.env_keys)
+    assert metrics.num_episodes == 0
+    assert np.isnan(metrics.episode_return)
+    assert np.isnan(metrics.episode_length)
 
 
 def test_statistics_are_those_of_every_observation_acted_on(normalized: Played) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_ppo.threefry import threefry, unrolled
+from jax_ppo.kernels.threefry import threefry, unrolled
 
 DRAWS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "split": lambda key: jax.random.key_data(jax.random.split(key, (3, 4))),

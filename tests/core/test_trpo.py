@@ -11,21 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_ppo import (
+    Algorithm,
     Batch,
     Categorical,
-    Components,
     ConfigError,
     DiagGaussian,
+    Environment,
+    Metrics,
     Network,
     PPOConfig,
+    TrainState,
+    TrustRegion,
     compute_gae,
-    init_train_state,
     make_env,
     make_network,
     ppo_loss,
+    train,
+    trpo,
 )
-from jax_ppo.trpo import (
-    TrustRegion,
+from jax_ppo.variants.trpo import (
     damped,
     fisher_vector_product,
     line_search,
@@ -34,7 +38,6 @@ from jax_ppo.trpo import (
     natural_gradient,
     surrogate_improvement,
     trpo_step,
-    trpo_train_step,
 )
 from parity_tests.precision import enable_x64
 
@@ -45,7 +48,6 @@ SAMPLES = 40
 jit_step = jax.jit(trpo_step, static_argnames="network")
 jit_gradient = jax.jit(jax.grad(surrogate_improvement), static_argnames="network")
 jit_improvement = jax.jit(surrogate_improvement, static_argnames="network")
-jit_train_step = jax.jit(trpo_train_step, static_argnames="components")
 
 
 def tiny(env_id: str, **changes: Any) -> tuple[Any, Batch, Network]:
@@ -53,20 +55,17 @@ def tiny(env_id: str, **changes: Any) -> tuple[Any, Batch, Network]:
     config = PPOConfig(env_id=env_id, hidden_sizes=(3,), log_std_init=-0.3, **changes)
     env = make_env(config)
     network = make_network(config, env)
-    return *jax.jit(partial(draw_samples, network=network, shape=env.obs_shape))(), network
+    return *jax.jit(partial(draw_samples, env=env, network=network))(), network
 
 
-def draw_samples(network: Network, shape: tuple[int, ...]) -> tuple[Any, Batch]:
+def draw_samples(env: Environment, network: Network) -> tuple[Any, Batch]:
     """Parameters away from the initial ones, and what they did at random observations."""
     keys = jax.random.split(jax.random.key(3), 5)
     params = network.init(keys[0])
     params = jax.tree.map(lambda p: p + 0.5 * jax.random.normal(keys[1], p.shape, p.dtype), params)
-    obs = jax.random.normal(keys[2], (SAMPLES, *shape))
+    obs = jax.random.normal(keys[2], (SAMPLES, *env.observation_space.shape))
     distribution, values = network.apply(params, obs)
-    if isinstance(distribution, Categorical):
-        action = distribution.sample(jax.random.gumbel(keys[3], distribution.logits.shape))
-    else:
-        action = distribution.sample(jax.random.normal(keys[3], distribution.mean.shape))
+    action = distribution.sample(env.action_space.draw_noise(keys[3], (SAMPLES,)))
     advantages = jax.random.normal(keys[4], (SAMPLES,)) + 1.0
     log_prob = distribution.log_prob(action)
     return params, Batch(obs, action, None, log_prob, values, advantages, advantages + values)
@@ -221,14 +220,14 @@ def test_a_quadratic_with_a_known_answer(damping: float) -> None:
     length = np.sqrt(2 * delta / (0.25 + damping))
     direction = np.array([1.0, 4.0]) / np.sqrt(17)
     np.testing.assert_allclose(new["mean"] - params["mean"], length * direction, rtol=2e-5)
-    np.testing.assert_allclose(metrics["kl"], length**2 / 8, rtol=2e-5)
+    np.testing.assert_allclose(metrics.kl, length**2 / 8, rtol=2e-5)
     # log r = score . shift - |shift|^2 / 8
     shift = length * direction
     log_ratio = np.array([[1.0, 0.0], [0.0, 2.0]]) @ shift / 4 - length**2 / 8
     gain = (np.expm1(log_ratio) * [1.0, 2.0]).mean()
-    np.testing.assert_allclose(metrics["surrogate_improvement"], gain, rtol=2e-5)
-    assert metrics["step_fraction"] == 1
-    assert metrics["cg_residual"] < 1e-6
+    np.testing.assert_allclose(metrics.surrogate_improvement, gain, rtol=2e-5)
+    assert metrics.step_fraction == 1
+    assert metrics.cg_residual < 1e-6
 
 
 NARROWING = Network(
@@ -257,12 +256,12 @@ def test_a_divergence_that_outgrows_its_quadratic_form(max_kl: float, fraction: 
     tried = {part: np.sqrt(max_kl) * part for part in (1.0, 0.5, 0.25)}
     kl = {part: -d + (np.exp(2 * d) - 1) / 2 for part, d in tried.items()}
     assert kl[2 * fraction] > max_kl > kl[fraction]
-    assert metrics["step_fraction"] == fraction
+    assert metrics.step_fraction == fraction
     np.testing.assert_allclose(new["log_std"], -tried[fraction], rtol=1e-5)
-    np.testing.assert_allclose(metrics["kl"], kl[fraction], rtol=1e-3)
+    np.testing.assert_allclose(metrics.kl, kl[fraction], rtol=1e-3)
     # r = exp(d) at the mode
     gain = np.expm1(tried[fraction])
-    np.testing.assert_allclose(metrics["surrogate_improvement"], gain, rtol=1e-4)
+    np.testing.assert_allclose(metrics.surrogate_improvement, gain, rtol=1e-4)
 
 
 def test_the_step_depends_on_policies_and_not_on_their_parameters() -> None:
@@ -301,7 +300,7 @@ def test_what_only_the_critic_uses_stays(case: tuple) -> None:
     """To the last bit, and damping does not stir it."""
     params, batch, network = case
     new, metrics = jit_step(params, batch, network)
-    assert metrics["step_fraction"] > 0
+    assert metrics.step_fraction > 0
     for name, leaf in params["params"].items():
         if name.startswith("value"):
             assert_trees_equal(new["params"][name], leaf)
@@ -348,15 +347,15 @@ def test_the_divergence_never_exceeds_its_bound(
     # Numbers of one type, so that one program serves all.
     region = TrustRegion(max_kl=10.0**log_delta, damping=10.0**log_damping)
     new, metrics = jit_step(params, batch, network, region)
-    fraction = float(metrics["step_fraction"])
+    fraction = float(metrics.step_fraction)
     if fraction == 0:
         assert_trees_equal(new, params)
         return
-    assert metrics["kl"] <= np.float32(region.max_kl)
-    assert metrics["surrogate_improvement"] > 0
+    assert metrics.kl <= np.float32(region.max_kl)
+    assert metrics.surrogate_improvement > 0
     assert np.log2(fraction) == int(np.log2(fraction)) >= -9
     exact = exact_kl(params, new, batch, network)
-    np.testing.assert_allclose(metrics["kl"], exact, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(metrics.kl, exact, rtol=1e-3, atol=1e-7)
 
 
 def test_a_huge_bound_is_reached_backwards() -> None:
@@ -364,28 +363,28 @@ def test_a_huge_bound_is_reached_backwards() -> None:
     params, batch, network = PENDULUM
     region = TrustRegion(max_kl=5.0)
     new, metrics = jit_step(params, batch, network, region)
-    assert 0 < metrics["step_fraction"] < 1
-    assert 0 < metrics["kl"] <= 5.0
+    assert 0 < metrics.step_fraction < 1
+    assert 0 < metrics.kl <= 5.0
 
     gradient = jit_gradient(params, batch, network)
     product = partial(damped, fisher_vector_product(params, batch.obs, network), 0.1)
     direction, _ = jax.jit(lambda g: natural_gradient(product, g, region))(gradient)
     longest = longest_step(product, direction, 5.0)
-    taken = jax.tree.map(lambda p, s: p + metrics["step_fraction"] * s, params, longest)
+    taken = jax.tree.map(lambda p, s: p + metrics.step_fraction * s, params, longest)
     assert_trees_close(taken, new, rtol=1e-3, atol=1e-3)
     # Every longer one that was tried breaks the bound, or makes the surrogate worse.
     fraction = 1.0
-    while fraction > metrics["step_fraction"]:
+    while fraction > metrics.step_fraction:
         tried = jax.tree.map(lambda p, s, f=fraction: p + f * s, params, longest)
         improves = float(jit_improvement(tried, batch, network)) > 0
         assert exact_kl(params, tried, batch, network) > 5.0 or not improves
         fraction /= 2
     # The search as such, from the same step: and one that may not try often enough gives up.
-    search = line_search(params, longest, batch, network, region)
-    assert search.tries == 1 - int(np.log2(metrics["step_fraction"]))
+    search = line_search(params, longest, batch, network, region=region)
+    assert search.tries == 1 - int(np.log2(metrics.step_fraction))
     stuck, given_up = jit_step(params, batch, network, region._replace(max_tries=1))
     assert_trees_equal(stuck, params)
-    assert given_up["step_fraction"] == given_up["kl"] == given_up["surrogate_improvement"] == 0
+    assert given_up.step_fraction == given_up.kl == given_up.surrogate_improvement == 0
 
 
 @pytest.mark.parametrize("advantage", [0.0, np.nan, np.inf])
@@ -395,9 +394,9 @@ def test_nothing_to_gain_nothing_moves(case: tuple, advantage: float) -> None:
     batch = batch.replace(advantages=jnp.full(SAMPLES, advantage))
     new, metrics = jit_step(params, batch, network)
     assert_trees_equal(new, params)
-    assert metrics["step_fraction"] == metrics["kl"] == metrics["surrogate_improvement"] == 0
+    assert metrics.step_fraction == metrics.kl == metrics.surrogate_improvement == 0
     if advantage == 0:
-        assert metrics["cg_residual"] == 0
+        assert metrics.cg_residual == 0
 
 
 def test_the_size_of_advantages_does_not_matter() -> None:
@@ -408,7 +407,7 @@ def test_the_size_of_advantages_does_not_matter() -> None:
         larger = batch.replace(advantages=1000.0 * batch.advantages)
         again, metrics_again = jit_step(params, larger, network)
         assert_trees_close(again, new, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(metrics_again["kl"], metrics["kl"], rtol=1e-9)
+        np.testing.assert_allclose(metrics_again.kl, metrics.kl, rtol=1e-9)
         backwards, _ = jit_step(params, batch.replace(advantages=-batch.advantages), network)
         forward, back = flat(new) - flat(params), flat(backwards) - flat(params)
         cosine = forward @ back / np.linalg.norm(forward) / np.linalg.norm(back)
@@ -429,7 +428,8 @@ def test_to_first_order_ppo_climbs_the_same_surrogate(env_id: str) -> None:
         @jax.jit
         @jax.grad
         def ppo_gradient(params: Any, clip_eps: float) -> jax.Array:
-            return -ppo_loss(*network.apply(params, batch.obs), batch, config, clip_eps)[0]
+            outputs = network.apply(params, batch.obs)
+            return -ppo_loss(*outputs, batch, config, clip_eps=clip_eps)[0]
 
         assert_trees_close(ppo_gradient(params, 0.2), gradient, rtol=1e-10, atol=1e-14)
         matrix = dense(fisher_vector_product(params, batch.obs, network), params)
@@ -438,9 +438,9 @@ def test_to_first_order_ppo_climbs_the_same_surrogate(env_id: str) -> None:
             region = TrustRegion(max_kl=delta, damping=1e-3, cg_tolerance=1e-12, cg_iterations=60)
             new, metrics = jit_step(params, batch, network, region)
             step = flat(new) - flat(params)
-            gain = metrics["surrogate_improvement"] / (flat(gradient) @ step) - 1
-            moved = metrics["kl"] / (step @ matrix @ step / 2) - 1
-            assert metrics["step_fraction"] == 1
+            gain = metrics.surrogate_improvement / (flat(gradient) @ step) - 1
+            moved = metrics.kl / (step @ matrix @ step / 2) - 1
+            assert metrics.step_fraction == 1
             errors.append(max(abs(float(gain)), abs(float(moved))))
         # A hundredth of the divergence is a tenth of the length: ten times as linear.
         assert errors[0] < 0.2
@@ -461,13 +461,13 @@ def test_a_batch_of_agents_and_of_bounds() -> None:
     bounds = jnp.array([1e-4, 0.01, 5.0])
     many = jax.vmap(lambda bound: trpo_step(params, batch, network, TrustRegion(max_kl=bound)))
     news, metrics = jax.jit(many)(bounds)
-    assert len(np.unique(metrics["step_fraction"])) > 1
+    assert len(np.unique(metrics.step_fraction)) > 1
     for i, bound in enumerate(bounds):
         alone, one = jit_step(params, batch, network, TrustRegion(max_kl=bound))
         new = jax.tree.map(lambda leaf, i=i: leaf[i], news)
         assert_trees_close(new, alone, rtol=1e-3, atol=1e-3)
-        assert metrics["step_fraction"][i] == one["step_fraction"]
-        np.testing.assert_allclose(metrics["kl"][i], one["kl"], rtol=1e-3)
+        assert metrics.step_fraction[i] == one.step_fraction
+        np.testing.assert_allclose(metrics.kl[i], one.kl, rtol=1e-3)
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -485,7 +485,7 @@ def test_float32_parameters_where_float64_is_allowed() -> None:
     with enable_x64(True):
         new, metrics = jit_step(params, batch, network)
         assert {leaf.dtype for leaf in leaves(new)} == {np.dtype(np.float32)}
-        assert metrics["step_fraction"] > 0
+        assert metrics.step_fraction > 0
 
 
 # Training
@@ -499,20 +499,16 @@ LEARN = PPOConfig(
     learning_rate=3e-3,
     learning_rate_schedule="constant",
 )
-thirty_steps = jax.jit(
-    lambda state, config: jax.lax.scan(lambda s, _: trpo_train_step(s, config), state, length=30)
-)
 
 
 def test_trpo_learns_cartpole_within_its_bound() -> None:
     """Thirty steps of the policy, on 61,440 of the environment: from 20 to hundreds."""
-    state = init_train_state(jax.random.key(0), LEARN)
-    state, metrics = thirty_steps(state, LEARN)
-    returns = metrics["episode_return"]
+    state, metrics = jax.jit(partial(train, algorithm_fn=trpo))(jax.random.key(0), LEARN)
+    returns = metrics.episode_return
     assert returns[0] < 40
     assert np.nanmean(returns[-8:]) > 200
-    assert np.all(metrics["kl"] <= 0.01)
-    assert np.all(metrics["step_fraction"] > 0)
+    assert np.all(metrics.kl <= 0.01)
+    assert np.all(metrics.step_fraction > 0)
     assert state.update == 30
 
 
@@ -520,6 +516,14 @@ SHORT = LEARN.replace(
     num_steps=8, total_steps=128, learning_rate_schedule="linear", target_kl=1e-9, kl_coef=1.0
 )
 """One update; with bounds of PPO's, which must not hold the critic up."""
+
+
+PLAIN = trpo(SHORT)
+
+
+def stepped(state: TrainState, algorithm: Algorithm = PLAIN) -> tuple[TrainState, Metrics]:
+    """One update."""
+    return jax.jit(algorithm.step)(state)
 
 
 def assert_policies(one: Any, other: Any, *, rtol: float) -> None:
@@ -533,33 +537,32 @@ def assert_policies(one: Any, other: Any, *, rtol: float) -> None:
 
 def test_fitting_the_critic_leaves_the_policy_alone() -> None:
     """Or the divergence would be more than TRPO has measured."""
-    state = init_train_state(jax.random.key(0), SHORT)
-    fitted, metrics = jit_train_step(state, SHORT)
-    assert metrics["step_fraction"] > 0
-    assert np.isfinite(metrics["value_loss"])
+    state = PLAIN.init(jax.random.key(0))
+    fitted, metrics = stepped(state)
+    assert metrics.step_fraction > 0
+    assert np.isfinite(metrics.value_loss)
     # The schedule has come to its end, so the rate is zero.
-    unfitted, _ = jit_train_step(state.replace(update=jnp.int32(1)), SHORT)
+    unfitted, _ = stepped(state.replace(update=jnp.int32(1)))
     assert_policies(fitted.params, unfitted.params, rtol=0.0)
     assert_trees_equal(
         unfitted.params["params"]["value_head"], state.params["params"]["value_head"]
     )
 
 
-def generous_gae(*arguments: Any) -> tuple[jax.Array, jax.Array]:
+def generous_gae(*arrays: Any, **others: Any) -> tuple[jax.Array, jax.Array]:
     """Advantages that are all too good by 100."""
-    advantages, returns = compute_gae(*arguments)
+    advantages, returns = compute_gae(*arrays, **others)
     return advantages + 100.0, returns + 100.0
 
 
 def test_advantages_are_compared_with_their_mean() -> None:
-    state = init_train_state(jax.random.key(0), SHORT)
-    plain, _ = jit_train_step(state, SHORT)
-    generous, _ = jit_train_step(state, SHORT, Components(advantage_fn=generous_gae))
+    state = PLAIN.init(jax.random.key(0))
+    plain, _ = stepped(state)
+    generous, _ = stepped(state, trpo(SHORT, advantage_fn=generous_gae))
     assert_policies(generous.params, plain.params, rtol=1e-3)
 
 
 @pytest.mark.parametrize("change", [{"shared_trunk": True}, {"optimizer": "adamw"}])
 def test_what_would_let_the_critic_move_the_policy_is_refused(change: dict[str, Any]) -> None:
-    config = LEARN.replace(**change)
-    with pytest.raises(ConfigError, match="shared_trunk = False, optimizer = adam"):
-        trpo_train_step(init_train_state(jax.random.key(0), config), config)
+    with pytest.raises(ConfigError, match="shared_trunk = False and an optimizer other than adamw"):
+        trpo(LEARN.replace(**change))

@@ -5,18 +5,19 @@ from typing import Any
 import pytest
 import torch
 
-from torch_ref import Categorical, draw_noise
+from torch_ref import Categorical, ContinuousActions, DiscreteActions
 
 
 def test_gumbel_noise_makes_samples_of_the_policy(generator: torch.Generator) -> None:
     logits = torch.log(torch.tensor([0.1, 0.2, 0.7])).expand(20_000, 3)
-    noise = draw_noise(generator, (20_000, 3), discrete=True)
+    noise = DiscreteActions(3).draw_noise(generator, (20_000,))
     counts = torch.bincount(Categorical(logits).sample(noise), minlength=3)
     torch.testing.assert_close(counts / 20_000, torch.tensor([0.1, 0.2, 0.7]), rtol=0, atol=0.015)
 
 
 def test_gaussian_noise_is_standard(generator: torch.Generator) -> None:
-    noise = draw_noise(generator, (20_000,), discrete=False)
+    noise = ContinuousActions(-torch.ones(2), torch.ones(2), (2,)).draw_noise(generator, (10_000,))
+    assert noise.shape == (10_000, 2)
     assert abs(noise.mean()) < 0.03
     assert abs(noise.std() - 1) < 0.03
 
@@ -33,7 +34,7 @@ def test_gumbel_noise_is_finite(
         return value.expand(shape)
 
     monkeypatch.setattr(torch, "rand", rand)
-    assert torch.isfinite(draw_noise(generator, (3, 2), discrete=True)).all()
+    assert torch.isfinite(DiscreteActions(2).draw_noise(generator, (3,))).all()
 
 
 def test_any_integer_type_names_an_action() -> None:

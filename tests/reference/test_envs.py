@@ -150,7 +150,7 @@ def test_a_custom_environment_need_not_have_one(clock: Any) -> None:
 def test_whole_numbers_become_one_hot() -> None:
     env = make_env("FrozenLake-v1")
     obs, state = env.reset(KEYS)
-    assert env.obs_shape == (16,)
+    assert env.observation_space.shape == (16,)
     assert torch.equal(obs, torch.eye(16)[[0, 0]])
     assert env.step(KEYS, state, STILL).obs.sum(dim=1).tolist() == [1, 1]
 
@@ -175,7 +175,7 @@ def test_observations_become_floating_point_arrays(
     env = from_gymnasium(make)
     obs, state = env.reset(KEYS)
     step = env.step(KEYS, state, STILL)
-    assert env.obs_shape == shape
+    assert env.observation_space.shape == shape
     for array in (obs, step.obs, step.next_obs):
         assert array.shape == (2, *shape)
         assert array.dtype == torch.float32
@@ -187,14 +187,14 @@ def test_everything_follows_the_default_dtype(float64: None) -> None:
     obs, state = env.reset(KEYS)
     step = env.step(KEYS, state, torch.zeros(2, 1))
     assert {obs.dtype, step.obs.dtype, step.next_obs.dtype, step.reward.dtype} == {torch.float64}
-    assert env.actions.low.dtype == torch.float64
+    assert env.action_space.low.dtype == torch.float64
 
 
 # Actions
 
 
 def test_continuous_actions_are_clipped_to_the_bounds() -> None:
-    actions = make_env("Pendulum-v1").actions
+    actions = make_env("Pendulum-v1").action_space
     assert actions.to_env(torch.tensor([[-5.0], [0.5], [5.0]])).tolist() == [[-2.0], [0.5], [2.0]]
 
 
@@ -207,7 +207,7 @@ def test_the_policy_is_credited_with_the_action_before_clipping(
     draws = draw_randomness(generator, tiny_config, env)
     params = network.init(generator)
     _, transitions, _ = collect_rollout(
-        state, params, draws.noise, draws.env_keys, tiny_config, env, network
+        state, params, draws.noise, draws.env_keys, config=tiny_config, env=env, network=network
     )
     assert torch.any(torch.abs(transitions.action) > 0.1)
     batch = make_batch(params, transitions, tiny_config, network)
@@ -232,7 +232,7 @@ def test_the_environment_gets_actions_of_its_own_type(
 ) -> None:
     env = from_gymnasium(partial(clock, action_space=space))
     _, state = env.reset(KEYS)
-    env.step(KEYS, state, env.actions.to_env(action))
+    env.step(KEYS, state, env.action_space.to_env(action))
     for made, expected in zip(state.envs, received, strict=True):
         assert space.contains(made.taken[0])
         np.testing.assert_array_equal(made.taken[0], expected)
@@ -271,7 +271,7 @@ def test_a_time_limit_must_be_a_positive_whole_number(limit: Any) -> None:
 
 def test_env_kwargs_reach_the_constructor() -> None:
     env = make_env("FrozenLake-v1", env_kwargs={"map_name": "8x8"})
-    assert env.obs_shape == (64,)
+    assert env.observation_space.shape == (64,)
 
 
 def test_a_wrong_argument_is_named() -> None:
@@ -307,5 +307,5 @@ def test_environments_of_the_extras(package: str, env_id: str, obs_shape: tuple[
     config = PPOConfig(env_id=env_id, num_envs=2, num_steps=200, total_steps=400, num_minibatches=2)
     state, metrics = train(torch.Generator().manual_seed(0), config)
     assert state.rollout.obs.shape == (2, *obs_shape)
-    assert metrics["num_episodes"].sum() > 0
+    assert metrics.num_episodes.sum() > 0
     assert all(torch.isfinite(param).all() for param in state.params.values())

@@ -8,14 +8,21 @@ import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
 from torch_ref import (
-    Components,
     RunningStats,
     evaluate_policy,
     from_gymnasium,
-    init_train_state,
     make_network,
+    ppo,
     train,
 )
+
+
+def evaluate(generator: torch.Generator, config: PPOConfig, env: Any, **options: Any) -> Any:
+    """Episodes of a new agent in an environment of the test's own."""
+    params = make_network(config, env).init(generator)
+    return evaluate_policy(
+        generator, params, None, config, algorithm_fn=partial(ppo, env=env), **options
+    )
 
 
 def test_each_environment_contributes_exactly_one_episode(
@@ -24,11 +31,7 @@ def test_each_environment_contributes_exactly_one_episode(
     """Short episodes are over long before the longest is; what follows them must not count."""
     lengths = iter([9, 2, 7, 3])  # the first is only looked at
     env = from_gymnasium(lambda: clock(terminate_at=next(lengths)))
-    components = Components(make_env=lambda _: env)
-    params = make_network(tiny_config, env).init(generator)
-    results = evaluate_policy(
-        generator, params, None, tiny_config, components, num_episodes=3, max_steps=50
-    )
+    results = evaluate(generator, tiny_config, env, num_episodes=3, max_steps=50)
     assert results.episode_length.tolist() == [2, 7, 3]
     assert results.episode_return.tolist() == [2, 7, 3]
     assert results.finished.all()
@@ -38,11 +41,8 @@ def test_each_environment_contributes_exactly_one_episode(
 def test_either_ending_finishes_an_episode(
     clock: Any, tiny_config: PPOConfig, generator: torch.Generator, ending: str
 ) -> None:
-    components = Components(make_env=lambda _: from_gymnasium(partial(clock, **{ending: 4})))
-    params = make_network(tiny_config, components.make_env(tiny_config)).init(generator)
-    results = evaluate_policy(
-        generator, params, None, tiny_config, components, num_episodes=2, max_steps=9
-    )
+    env = from_gymnasium(partial(clock, **{ending: 4}))
+    results = evaluate(generator, tiny_config, env, num_episodes=2, max_steps=9)
     assert results.finished.all()
     assert results.episode_length.tolist() == [4, 4]
 
@@ -50,11 +50,8 @@ def test_either_ending_finishes_an_episode(
 def test_an_episode_beyond_max_steps_is_unfinished(
     clock: Any, tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
-    components = Components(make_env=lambda _: from_gymnasium(clock))
-    params = make_network(tiny_config, components.make_env(tiny_config)).init(generator)
-    results = evaluate_policy(
-        generator, params, None, tiny_config, components, num_episodes=2, max_steps=6
-    )
+    env = from_gymnasium(clock)
+    results = evaluate(generator, tiny_config, env, num_episodes=2, max_steps=6)
     assert not results.finished.any()
     assert results.episode_length.tolist() == [6, 6]
 
@@ -63,7 +60,7 @@ def test_the_mode_is_taken_unless_samples_are_asked_for(
     tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
     """Two logits that nearly tie: the mode always pushes one way, samples go both."""
-    params = init_train_state(generator, tiny_config).params
+    params = ppo(tiny_config).init(generator).params
     params = {name: torch.zeros_like(param) for name, param in params.items()}
     params["policy_head.bias"] = torch.tensor([0.1, 0.0])
     mode = evaluate_policy(generator, params, None, tiny_config, num_episodes=20)
@@ -77,21 +74,20 @@ def test_the_mode_is_taken_unless_samples_are_asked_for(
 def test_observations_are_normalized_with_the_statistics(
     tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
-    params = init_train_state(generator, tiny_config).params
+    params = ppo(tiny_config).init(generator).params
     seen = []
 
-    def spying(config: PPOConfig, env: Any) -> Any:
-        network = make_network(config, env)
+    def recording(config: PPOConfig) -> Any:
+        algorithm = ppo(config)
 
         def apply(params: Any, obs: torch.Tensor) -> Any:
             seen.append(obs)
-            return network.apply(params, obs)
+            return algorithm.network.apply(params, obs)
 
-        return network._replace(apply=apply)
+        return algorithm._replace(network=algorithm.network._replace(apply=apply))
 
     stats = RunningStats(torch.full((4,), 5.0), torch.full((4,), 4.0), torch.tensor(9.0))
-    components = Components(make_network=spying)
-    evaluate_policy(generator, params, stats, tiny_config, components, num_episodes=2)
+    evaluate_policy(generator, params, stats, tiny_config, algorithm_fn=recording, num_episodes=2)
     # All of CartPole's first observations are within 0.05 of 0, and (0 - 5) / sqrt(4) = -2.5
     torch.testing.assert_close(seen[0], torch.full((2, 4), -2.5), rtol=0, atol=0.03)
 
@@ -113,13 +109,13 @@ def test_without_a_time_limit_max_steps_is_needed(
     tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
     config = tiny_config.replace(env_id="CliffWalking-v1")
-    params = init_train_state(generator, config).params
+    params = ppo(config).init(generator).params
     with pytest.raises(ConfigError, match="pass max_steps"):
         evaluate_policy(generator, params, None, config)
 
 
 def test_at_least_one_episode(tiny_config: PPOConfig, generator: torch.Generator) -> None:
-    params = init_train_state(generator, tiny_config).params
+    params = ppo(tiny_config).init(generator).params
     with pytest.raises(ConfigError, match="must be at least 1, got 0 and 500"):
         evaluate_policy(generator, params, None, tiny_config, num_episodes=0)
     with pytest.raises(ConfigError, match="must be at least 1, got 2 and 0"):

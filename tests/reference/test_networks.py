@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
-from torch_ref import Environment, make_network
-from torch_ref.envs import ContinuousActions, DiscreteActions
+from torch_ref import (
+    ArraySpace,
+    ContinuousActions,
+    DiscreteActions,
+    Environment,
+    make_network,
+)
 
 DISCRETE = DiscreteActions(3)
 CONTINUOUS = ContinuousActions(-torch.ones(2), torch.ones(2), (2,))
@@ -17,7 +22,7 @@ CONTINUOUS = ContinuousActions(-torch.ones(2), torch.ones(2), (2,))
 
 def environment(obs_shape: tuple[int, ...], actions: Any = DISCRETE) -> Environment:
     """Something to build a network for."""
-    return Environment(None, None, obs_shape, actions, None)  # type: ignore[arg-type]
+    return Environment(None, None, ArraySpace(obs_shape), actions, None)  # type: ignore[arg-type]
 
 
 def init(config: PPOConfig, env: Environment) -> dict[str, torch.Tensor]:

@@ -43,7 +43,9 @@ def test_a_rollout_without_its_last_step_is_refused(
 ) -> None:
     whole, flags = array(np.ones((3, 2))), array(np.zeros((3, 2), bool))
     with pytest.raises(ValueError, match=r"next_values \[2, 2\]"):
-        package.compute_gae(whole, whole, whole[:2], flags, flags, 0.9, 0.9)
+        package.compute_gae(
+            whole, whole, whole[:2], terminated=flags, truncated=flags, gamma=0.9, gae_lambda=0.9
+        )
 
 
 def test_under_vmap_a_shape_is_that_of_one_agent() -> None:

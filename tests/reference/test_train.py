@@ -1,6 +1,5 @@
 """Training from end to end: reproducible, in either precision, and able to learn."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -10,24 +9,31 @@ from gymnasium import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig
 from torch_ref import (
-    Components,
     collect_rollout,
+    compute_gae,
     draw_randomness,
     evaluate_policy,
     from_gymnasium,
-    init_train_state,
     make_batch,
     make_env,
     make_network,
+    ppo,
+    ppo_loss,
     train,
-    train_step,
 )
+from torch_ref.optimizers import sgd
+from torch_ref.schedules import linear
 
 SETTINGS = {
     "discrete": {},
     "continuous": {"env_id": "Pendulum-v1"},
     "normalized": {"normalize_observations": True, "normalize_rewards": True},
     "penalized": {"kl_coef": 0.3, "value_clip_eps": 0.2, "clip_eps_schedule": "linear"},
+    "warmed up": {
+        "optimizer": "rmsprop",
+        "learning_rate_warmup": 0.5,
+        "learning_rate_schedule": "cosine",
+    },
     "stopped": {"target_kl": 1e-9, "optimizer": "adamw", "weight_decay": 0.1},
     "one-hot": {"env_id": "FrozenLake-v1", "initializer": "default", "shared_trunk": True},
 }
@@ -44,8 +50,8 @@ def test_the_same_seed_gives_the_same_agent(config: PPOConfig) -> None:
         train(torch.Generator().manual_seed(3), config) for _ in range(2)
     )
     assert all(torch.equal(one.params[name], other.params[name]) for name in one.params)
-    for name, values in metrics.items():
-        assert torch.equal(values.nan_to_num(7.0), again[name].nan_to_num(7.0))
+    for name, values in metrics.as_dict().items():
+        assert torch.equal(values.nan_to_num(7.0), again.as_dict()[name].nan_to_num(7.0))
 
 
 def test_another_seed_gives_another_agent(tiny_config: PPOConfig) -> None:
@@ -64,7 +70,7 @@ def test_the_generator_is_left_as_it_was(
 def test_metrics_are_a_row_per_update(config: PPOConfig, generator: torch.Generator) -> None:
     state, metrics = train(generator, config)
     assert state.update == config.num_updates == 3
-    for name, values in metrics.items():
+    for name, values in metrics.as_dict().items():
         assert values.shape == (3,)
         assert name.startswith("episode_") or torch.isfinite(values).all()
 
@@ -73,11 +79,12 @@ def test_a_train_step_leaves_its_state_as_it_was(
     config: PPOConfig, generator: torch.Generator
 ) -> None:
     """All but the environments, which Gymnasium changes as they step."""
-    state = init_train_state(generator, config)
-    tensors = [*state.params.values(), *state.opt_state.mu.values(), state.rollout.obs]
+    algorithm = ppo(config)
+    state = algorithm.init(generator)
+    tensors = [*state.params.values(), *state.opt_state.nu.values(), state.rollout.obs]
     copies = [tensor.clone() for tensor in tensors]
     draws = state.generator.get_state()
-    after, _ = train_step(state, config)
+    after, _ = algorithm.step(state)
     assert torch.equal(draws, state.generator.get_state())
     assert not torch.equal(draws, after.generator.get_state())
     assert state.update == 0
@@ -92,20 +99,26 @@ def test_everything_follows_the_default_dtype(
         env_id=env_id, normalize_observations=True, normalize_rewards=True, kl_coef=0.1
     )
     state, metrics = train(generator, config)
-    values = [*state.params.values(), *state.opt_state.nu.values(), *metrics.values()]
+    values = [*state.params.values(), *state.opt_state.nu.values(), *metrics.as_dict().values()]
     values += [state.rollout.obs, state.rollout.obs_stats.var, state.kl_coef]
     floating = [value.dtype for value in values if value.is_floating_point()]
     assert set(floating) == {torch.float64}
 
 
 def test_a_rollout_keeps_no_graph(tiny_config: PPOConfig, generator: torch.Generator) -> None:
-    env = make_env(tiny_config)
-    network = make_network(tiny_config, env)
-    state = init_train_state(generator, tiny_config)
+    algorithm = ppo(tiny_config)
+    env, network = algorithm.env, algorithm.network
+    state = algorithm.init(generator)
     draws = draw_randomness(generator, tiny_config, env)
     params = {name: param.requires_grad_() for name, param in state.params.items()}
     _, transitions, _ = collect_rollout(
-        state.rollout, params, draws.noise, draws.env_keys, tiny_config, env, network
+        state.rollout,
+        params,
+        draws.noise,
+        draws.env_keys,
+        config=tiny_config,
+        env=env,
+        network=network,
     )
     batch = make_batch(params, transitions, tiny_config.replace(kl_coef=0.1), network)
     assert not any(tensor.requires_grad for tensor in (batch.old_value, batch.old_log_prob))
@@ -132,18 +145,19 @@ def test_the_matmul_precision_holds_during_training_only(
 ) -> None:
     seen = set()
 
-    def spying(config: PPOConfig, env: Any) -> Any:
+    def recording(config: PPOConfig) -> Any:
+        env = make_env(config)
         network = make_network(config, env)
 
         def apply(params: Any, obs: torch.Tensor) -> Any:
             seen.add(torch.get_float32_matmul_precision())
             return network.apply(params, obs)
 
-        return network._replace(apply=apply)
+        return ppo(config, env, network._replace(apply=apply))
 
     before = torch.get_float32_matmul_precision()
     config = tiny_config.replace(matmul_precision=ours)
-    train(generator, config, Components(make_network=spying))
+    train(generator, config, recording)
     assert seen == {theirs}
     assert torch.get_float32_matmul_precision() == before
 
@@ -157,20 +171,34 @@ def test_config_errors_come_before_anything_runs(
         train(generator, tiny_config.replace(network="cnn"))
 
 
-def test_all_four_components_are_used(tiny_config: PPOConfig, generator: torch.Generator) -> None:
-    defaults = Components()
+def test_every_part_of_ones_own_is_used(tiny_config: PPOConfig, generator: torch.Generator) -> None:
+    """Each is called, and with the arguments of the usual one."""
+    usual = {
+        "advantage_fn": compute_gae,
+        "loss_fn": ppo_loss,
+        "optimizer_fn": sgd,
+        "learning_rate_schedule": linear,
+    }
     called = set()
 
-    def spy(name: str) -> Any:
-        def function(*args: Any) -> Any:
+    def recording(name: str) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
             called.add(name)
-            return getattr(defaults, name)(*args)
+            return usual[name](*args, **kwargs)
 
         return function
 
-    names = [field.name for field in dataclasses.fields(Components)]
-    train(generator, tiny_config, Components(**{name: spy(name) for name in names}))
-    assert called == set(names)
+    parts = {name: recording(name) for name in usual}
+    state, metrics = train(generator, tiny_config, partial(ppo, **parts))
+    assert called == set(usual)
+    expected, same = train(generator, tiny_config.replace(optimizer="sgd"))
+    assert all(torch.equal(state.params[name], expected.params[name]) for name in expected.params)
+    assert torch.equal(metrics.learning_rate, same.learning_rate)
+
+
+def test_anything_but_a_config_is_refused(generator: torch.Generator) -> None:
+    with pytest.raises(TypeError, match=r"got dict; arguments are \(generator, config\)"):
+        train(generator, {})  # type: ignore[arg-type]
 
 
 # Learning, from the smallest thing to CartPole
@@ -185,10 +213,9 @@ def probe_config(**changes: Any) -> PPOConfig:
 
 def test_the_critic_learns_a_constant_reward(clock: Any, generator: torch.Generator) -> None:
     """One step, reward 1: V = 1."""
-    components = Components(make_env=lambda _: from_gymnasium(partial(clock, terminate_at=1)))
-    state, _ = train(generator, probe_config(), components)
-    network = make_network(probe_config(), from_gymnasium(clock))
-    _, values = network.apply(state.params, torch.zeros(1, 1))
+    env = from_gymnasium(partial(clock, terminate_at=1))
+    state, _ = train(generator, probe_config(), partial(ppo, env=env))
+    _, values = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
     assert values.item() == pytest.approx(1.0, abs=0.02)
 
 
@@ -200,22 +227,19 @@ def test_a_truncated_episode_goes_on_in_the_value(clock: Any, generator: torch.G
         env.see = lambda: torch.ones(1).numpy()
         return env
 
-    components = Components(make_env=lambda _: from_gymnasium(make))
-    config = probe_config(gamma=0.5)
-    state, _ = train(generator, config, components)
-    _, values = make_network(config, from_gymnasium(make)).apply(state.params, torch.ones(1, 1))
+    env, config = from_gymnasium(make), probe_config(gamma=0.5)
+    state, _ = train(generator, config, partial(ppo, env=env))
+    _, values = make_network(config, env).apply(state.params, torch.ones(1, 1))
     assert values.item() == pytest.approx(2.0, abs=0.05)
 
 
 def test_the_policy_learns_which_action_pays(clock: Any, generator: torch.Generator) -> None:
     make = partial(clock, terminate_at=1, reward=lambda action: float(2 * action - 1))
-    components = Components(make_env=lambda _: from_gymnasium(make))
-    state, metrics = train(generator, probe_config(), components)
-    policy, _ = make_network(probe_config(), from_gymnasium(make)).apply(
-        state.params, torch.zeros(1, 1)
-    )
+    env = from_gymnasium(make)
+    state, metrics = train(generator, probe_config(), partial(ppo, env=env))
+    policy, _ = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
     assert torch.exp(policy.log_prob(torch.tensor([1]))).item() > 0.95
-    assert metrics["episode_return"][-1] > 0.9
+    assert metrics.episode_return[-1] > 0.9
 
 
 def test_the_policy_learns_a_real_action(clock: Any, generator: torch.Generator) -> None:
@@ -226,11 +250,9 @@ def test_the_policy_learns_a_real_action(clock: Any, generator: torch.Generator)
         reward=lambda action: -float((action[0] - 0.5) ** 2),
         action_space=spaces.Box(-10.0, 10.0, (1,)),
     )
-    components = Components(make_env=lambda _: from_gymnasium(make))
-    state, _ = train(generator, probe_config(), components)
-    policy, _ = make_network(probe_config(), from_gymnasium(make)).apply(
-        state.params, torch.zeros(1, 1)
-    )
+    env = from_gymnasium(make)
+    state, _ = train(generator, probe_config(), partial(ppo, env=env))
+    policy, _ = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
     assert policy.mode().item() == pytest.approx(0.5, abs=0.1)
 
 

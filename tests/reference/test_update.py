@@ -6,15 +6,23 @@ import pytest
 import torch
 
 from jax_ppo.config import PPOConfig
-from torch_ref import Batch, Categorical, Network, UpdateCoefficients, make_optimizer, update_policy
-from torch_ref import gradient_step as take_step
-from torch_ref.update import Learner
+from torch_ref import (
+    Batch,
+    Categorical,
+    Learner,
+    Metrics,
+    Network,
+    UpdateCoefficients,
+    gradient_step,
+    make_optimizer,
+    update_policy,
+)
 
 # V(s) = s . theta and loss = mean(V): the gradient of theta is the mean observation. What the
 # minibatch's approx_kl is stands in the batch's old values, so that a test decides when to stop.
 
 NETWORK = Network(
-    init=lambda _: {"theta": torch.tensor([1.0, -2.0]), "unused": torch.tensor([7.0])},
+    init=lambda generator: {"theta": torch.tensor([1.0, -2.0]), "unused": torch.tensor([7.0])},
     apply=lambda params, obs: (Categorical(torch.zeros(len(obs), 2)), obs @ params["theta"]),
 )
 CONFIG = PPOConfig(
@@ -30,9 +38,9 @@ ORDER = torch.arange(8).expand(2, 8)
 COEFFICIENTS = UpdateCoefficients(0.1, 0.2, None)
 
 
-def mean_value(_: Any, values: torch.Tensor, batch: Batch, *__: Any) -> Any:
+def mean_value(_: Any, values: torch.Tensor, batch: Batch, *__: Any, **___: Any) -> Any:
     """The loss."""
-    return torch.mean(values), {"approx_kl": torch.mean(batch.old_value)}
+    return torch.mean(values), Metrics(approx_kl=torch.mean(batch.old_value))
 
 
 def samples(approx_kl: list[float]) -> Batch:
@@ -49,64 +57,66 @@ def samples(approx_kl: list[float]) -> Batch:
     )
 
 
-def run(config: PPOConfig, batch: Batch) -> Any:
-    """update_policy from the initial parameters."""
+PARTS = {"coefficients": COEFFICIENTS, "loss_fn": mean_value}
+
+
+def start(config: PPOConfig = CONFIG) -> Learner:
+    """The initial parameters, before any gradient step."""
     params = NETWORK.init(torch.Generator())
-    opt_state = make_optimizer(config, 1.0).init(params)
-    return update_policy(params, opt_state, batch, ORDER, config, NETWORK, COEFFICIENTS, mean_value)
+    return Learner.start(params, make_optimizer(config, 1.0).init(params))
+
+
+def run(config: PPOConfig, batch: Batch, learner: Learner | None = None) -> Any:
+    """update_policy from the initial parameters: parameters, optimizer state and metrics."""
+    learner, metrics = update_policy(
+        learner or start(config), batch, ORDER, config, network=NETWORK, **PARTS
+    )
+    return learner.params, learner.opt_state, metrics
 
 
 def test_without_a_target_every_step_is_taken() -> None:
     _, opt_state, metrics = run(CONFIG, samples([0.1, 0.2, 0.3, 99.0]))
-    assert metrics["gradient_steps"] == opt_state.count == 8
-    assert metrics["kl_stop"] == 0
-    torch.testing.assert_close(metrics["approx_kl"], torch.tensor(99.6 / 4))
+    assert metrics.gradient_steps == opt_state.count == 8
+    assert metrics.kl_stop == 0
+    torch.testing.assert_close(metrics.approx_kl, torch.tensor(99.6 / 4))
 
 
 def test_no_step_is_taken_from_the_first_violation_on() -> None:
     batch = samples([0.1, 0.3, 0.9, 0.0])
     params, opt_state, metrics = run(CONFIG.replace(target_kl=0.5), batch)
-    learner = Learner(
-        NETWORK.init(torch.Generator()),
-        make_optimizer(CONFIG, 1.0).init(NETWORK.init(torch.Generator())),
-        torch.tensor(False),
-    )
-    norms = []
+    learner, norms = start(), []
     for rows in ([0, 1], [2, 3]):
         pair = Batch(**{n: v if v is None else v[rows] for n, v in vars(batch).items()})
-        learner, one = take_step(learner, pair, CONFIG, NETWORK, COEFFICIENTS, mean_value)
-        norms.append(one["grad_norm"])
+        learner, one = gradient_step(learner, pair, CONFIG, NETWORK, **PARTS)
+        norms.append(one.grad_norm)
     assert torch.equal(params["theta"], learner.params["theta"])
-    assert metrics["gradient_steps"] == opt_state.count == 2
-    assert metrics["kl_stop"] == 1
+    assert metrics.gradient_steps == opt_state.count == 2
+    assert metrics.kl_stop == 1
     # The averages are over the two steps that were taken.
-    torch.testing.assert_close(metrics["approx_kl"], torch.tensor(0.2))
-    torch.testing.assert_close(metrics["grad_norm"], torch.stack(norms).mean())
+    torch.testing.assert_close(metrics.approx_kl, torch.tensor(0.2))
+    torch.testing.assert_close(metrics.grad_norm, torch.stack(norms).mean())
 
 
 def test_a_stop_at_the_first_minibatch_reports_that_one() -> None:
     params, opt_state, metrics = run(CONFIG.replace(target_kl=0.5), samples([0.8, 0.1, 0.2, 0.3]))
     assert torch.equal(params["theta"], torch.tensor([1.0, -2.0]))
-    assert metrics["gradient_steps"] == opt_state.count == 0
-    assert metrics["kl_stop"] == 1
-    torch.testing.assert_close(metrics["approx_kl"], torch.tensor(0.8))
+    assert metrics.gradient_steps == opt_state.count == 0
+    assert metrics.kl_stop == 1
+    torch.testing.assert_close(metrics.approx_kl, torch.tensor(0.8))
 
 
 def test_a_divergence_equal_to_the_target_does_not_stop() -> None:
     _, _, metrics = run(CONFIG.replace(target_kl=0.5), samples([0.5] * 4))
-    assert metrics["kl_stop"] == 0
+    assert metrics.kl_stop == 0
 
 
 def test_a_stopped_learner_stays_stopped() -> None:
-    params = NETWORK.init(torch.Generator())
-    learner = Learner(params, make_optimizer(CONFIG, 1.0).init(params), torch.tensor(True))
+    learner = start()._replace(stopped=torch.tensor(True))
     config = CONFIG.replace(target_kl=0.5)
-    after, metrics = take_step(
-        learner, samples([0.0] * 4), config, NETWORK, COEFFICIENTS, mean_value
-    )
+    after, _ = gradient_step(learner, samples([0.0] * 4), config, NETWORK, **PARTS)
     assert after.stopped
-    assert metrics["taken"] == 0
-    assert torch.equal(after.params["theta"], params["theta"])
+    assert after.opt_state.count == 0
+    assert torch.equal(after.params["theta"], learner.params["theta"])
 
 
 def test_a_parameter_that_the_loss_ignores_stays() -> None:
@@ -117,19 +127,18 @@ def test_a_parameter_that_the_loss_ignores_stays() -> None:
 
 def test_the_results_hold_no_graph() -> None:
     params, opt_state, metrics = run(CONFIG, samples([0.0] * 4))
-    for tree in (params, opt_state.mu, opt_state.nu, metrics):
+    for tree in (params, opt_state.mu, opt_state.nu, metrics.as_dict()):
         assert not any(leaf.requires_grad for leaf in tree.values())
 
 
 @pytest.mark.parametrize("normalization", ["minibatch", "batch", "none"])
 def test_no_argument_is_changed(normalization: Any) -> None:
     config = CONFIG.replace(advantage_normalization=normalization)
-    params = NETWORK.init(torch.Generator())
-    opt_state = make_optimizer(config, 1.0).init(params)
+    params, opt_state, _ = learner = start(config)
     batch = samples([0.0] * 4)
     given = (params, opt_state.mu, opt_state.nu, vars(batch))
     copies = [{n: v if v is None else v.clone() for n, v in tree.items()} for tree in given]
-    update_policy(params, opt_state, batch, ORDER, config, NETWORK, COEFFICIENTS, mean_value)
+    run(config, batch, learner)
     assert opt_state.count == 0
     assert not params["theta"].requires_grad
     for tree, copy in zip(given, copies, strict=True):

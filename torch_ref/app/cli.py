@@ -1,44 +1,31 @@
 """The command line of the reference: torch-ref train, evaluate, export."""
 
 from collections.abc import Sequence
-from functools import partial
 
-from jax_ppo.app.commands import (
-    Command,
-    Side,
-    evaluate_command,
-    export_command,
-    run_program,
-    train_command,
-)
+from jax_ppo.app.command_line import run_program
+from jax_ppo.app.commands.common import common_commands
+from jax_ppo.app.framework import Framework
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.config import ConfigError, PPOConfig
-from torch_ref.app.evaluation import evaluate_agents, load_agents
+from torch_ref.app.evaluation import evaluate_run, load_agents
 from torch_ref.app.training import train_run
-from torch_ref.envs import make_env
-from torch_ref.networks import make_network
+from torch_ref.ppo import ppo
 
-USAGE = """\
-usage: torch-ref COMMAND ...
-
-The same PPO in plain PyTorch on Gymnasium, to be read as the specification of jax-ppo.
-
-  torch-ref train [ENV_ID]            train one agent or many; CartPole-v1 if nothing else is said
-  torch-ref evaluate RUN              say how good the agents of a run are
-  torch-ref export RUN --to jax       make a run folder for jax-ppo (or, --to torch, from one)
-
-`torch-ref COMMAND --help` lists a command's options.
-"""
+DESCRIPTION = (
+    "The same PPO in plain PyTorch on Gymnasium, to be read as the specification of jax-ppo."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of `torch-ref`; see `run_program`."""
-    return run_program(USAGE, COMMANDS, arguments)
+    return run_program("torch-ref", DESCRIPTION, common_commands(TORCH), arguments)
 
 
-def check_buildable(config: PPOConfig) -> None:
-    """Raise ConfigError if the environment or the network cannot be built."""
-    make_network(config, make_env(config))
+def check_algorithm(config: PPOConfig, algorithm: str) -> None:
+    """Raise ConfigError unless the algorithm is PPO, and environment and network can be built."""
+    if algorithm != "ppo":
+        raise ConfigError(f"torch-ref trains ppo only; jax-ppo has --algorithm {algorithm}")
+    ppo(config)
 
 
 def check_devices(config: PPOConfig, settings: RunSettings) -> None:
@@ -47,19 +34,6 @@ def check_devices(config: PPOConfig, settings: RunSettings) -> None:
         raise ConfigError("torch-ref trains on one core; only jax-ppo uses several --devices")
 
 
-SIDE = Side(
-    "torch-ref",
-    "torch",
-    check_devices,
-    check_buildable,
-    train_run,
-    None,
-    load_agents,
-    evaluate_agents,
+TORCH = Framework(
+    "torch-ref", "torch", check_devices, check_algorithm, train_run, None, load_agents, evaluate_run
 )
-
-COMMANDS: dict[str, Command] = {
-    "train": partial(train_command, SIDE),
-    "evaluate": partial(evaluate_command, SIDE),
-    "export": partial(export_command, SIDE),
-}

@@ -8,10 +8,9 @@ from jax_ppo.app.checkpoints import CheckpointMismatchError, read_agents
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.runs import Run
 from jax_ppo.config import PPOConfig
-from torch_ref.envs import make_env
 from torch_ref.evaluate import evaluate_policy
-from torch_ref.networks import make_network
 from torch_ref.normalize import RunningStats
+from torch_ref.ppo import ppo
 from torch_ref.types import EpisodeResults, Params
 
 PARAMS = "params."
@@ -33,40 +32,40 @@ def load_agents(run: Run) -> tuple[list[Agent], int, list[str]]:
 
     Returns:
         An agent per seed, the updates they were trained for, and a message for each newer
-        checkpoint that had to be passed over.
+        checkpoint that is damaged.
 
     Raises:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
     arrays, update, problems = read_agents(run.checkpoints)
     tensors = {name: _as_default(torch.from_numpy(array)) for name, array in arrays.items()}
-    agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_seeds)]
+    agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_agents)]
     return agents, update, problems
 
 
-def evaluate_agents(
-    agents: list[Agent], config: PPOConfig, num_episodes: int, deterministic: bool, seed: int
+def evaluate_run(
+    run: Run, agents: list[Agent], num_episodes: int, *, deterministic: bool, seed: int
 ) -> EpisodeResults:
-    """Evaluate several agents, each on the same number of episodes of its own.
+    """Evaluate the agents of a run, each on the same number of episodes of its own.
 
     Args:
+        run: Gives the config that they were trained with.
         agents: The agents.
-        config: The config that they were trained with.
         num_episodes: Episodes per agent.
         deterministic: Whether to take the mode of the policy; else a sample.
         seed: Seed of the evaluation.
 
     Returns:
-        The outcome of every episode [num_seeds, num_episodes].
+        The outcome of every episode [num_agents, num_episodes].
     """
     torch.set_num_threads(1)
-    limit = make_env(config).max_episode_steps or UNLIMITED_STEPS
+    limit = ppo(run.config).env.max_episode_steps or UNLIMITED_STEPS
     results = [
         evaluate_policy(
             torch.Generator().manual_seed(seed + i),
             agent.params,
             agent.obs_stats,
-            config,
+            run.config,
             num_episodes=num_episodes,
             deterministic=deterministic,
             max_steps=limit,
@@ -108,7 +107,7 @@ def _agent(tensors: dict[str, torch.Tensor], index: int, config: PPOConfig) -> A
 
 def _check_shapes(params: Params, config: PPOConfig) -> None:
     """Raise CheckpointMismatchError unless the parameters are those of the config's network."""
-    expected = make_network(config, make_env(config)).init(torch.Generator())
+    expected = ppo(config).network.init(torch.Generator())
     for name in sorted(set(expected) | set(params)):
         shapes = [list(tree[name].shape) if name in tree else None for tree in (params, expected)]
         if shapes[0] != shapes[1]:

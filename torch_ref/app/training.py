@@ -12,8 +12,7 @@ from jax_ppo.app.driver import drive
 from jax_ppo.app.logs import RunLog
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, only_trainer, record_start
-from jax_ppo.config import PPOConfig
-from torch_ref.train import init_train_state, train_step
+from torch_ref.ppo import Algorithm, ppo
 from torch_ref.types import TrainState
 
 
@@ -35,13 +34,11 @@ def train_run(run: Run, display: Display) -> list[TrainState]:
     """
     torch.set_num_threads(1)
     record_start(run, "cpu", ["cpu"])
-    states = [
-        init_train_state(torch.Generator().manual_seed(seed), run.config)
-        for seed in run.settings.seeds
-    ]
-    advance = partial(_advance, config=run.config)
+    algorithm = ppo(run.config)
+    states = [algorithm.init(torch.Generator().manual_seed(seed)) for seed in run.settings.seeds]
+    advance = partial(_advance, algorithm=algorithm)
     with only_trainer(run):
-        return drive(run, states, 0, display, advance, to_arrays, RunLog(run))
+        return drive(run, states, 0, display, advance=advance, to_arrays=to_arrays, log=RunLog(run))
 
 
 def to_arrays(states: list[TrainState]) -> Arrays:
@@ -51,21 +48,21 @@ def to_arrays(states: list[TrainState]) -> Arrays:
         states: One per agent.
 
     Returns:
-        Name to array [num_seeds, ...], such as `params.value_head.bias`.
+        Name to array [num_agents, ...], such as `params.value_head.bias`.
     """
     trees = [_named_tensors(_without_environments(state)) for state in states]
     return {name: np.stack([tree[name].numpy() for tree in trees]) for name in trees[0]}
 
 
 def _advance(
-    states: list[TrainState], num_updates: int, config: PPOConfig
+    states: list[TrainState], num_updates: int, *, algorithm: Algorithm
 ) -> tuple[list[TrainState], dict[str, np.ndarray]]:
-    """Some more updates of every agent, and their metrics [num_updates, num_seeds]."""
+    """Some more updates of every agent, and their metrics [num_updates, num_agents]."""
     rows = []
     for _ in range(num_updates):
-        stepped = [train_step(state, config) for state in states]
+        stepped = [algorithm.step(state) for state in states]
         states = [state for state, _ in stepped]
-        rows.append([metrics for _, metrics in stepped])
+        rows.append([metrics.as_dict() for _, metrics in stepped])
     columns = {
         name: np.array([[metrics[name].numpy() for metrics in row] for row in rows])
         for name in rows[0][0]

@@ -1,0 +1,1 @@
+"""The commands of the two programs, a file each: options, then what they do."""

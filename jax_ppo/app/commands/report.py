@@ -1,0 +1,86 @@
+"""doctor, report and compare: commands that read finished runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from jax_ppo.app.command_line import RunOptions, UsageError, say
+from jax_ppo.app.doctor.rules import MIN_UPDATES, examine_run
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.history import read_history
+from jax_ppo.app.reports import write_comparison, write_report
+from jax_ppo.app.runs import RunSettings, open_run
+from jax_ppo.app.runtime import keep_compiled_programs, set_up
+
+
+@dataclass(frozen=True)
+class DoctorOptions(RunOptions):
+    """Look for faults in the metrics of a run, and list what to try."""
+
+
+@dataclass(frozen=True)
+class ReportOptions(RunOptions):
+    """Make one page of all plots and tables of a run: RUN/report.html."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Compare runs: learning curves, results, differences of their configs."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN RUN ...")] = field(
+        default_factory=tuple
+    )
+    """Run folders."""
+    out: Path = Path("comparison")
+    """What to write: OUT.html and OUT.png; a name with either ending stands for both."""
+
+
+def doctor_command(options: DoctorOptions, console: Console) -> None:
+    """jax-ppo doctor."""
+    run = open_run(options.run)
+    history = read_history(run)
+    keep_compiled_programs()
+    findings, failures = examine_run(run, history)
+    say(console, f"{run.path}: {len(history.updates)} of {run.config.num_updates} updates")
+    if len(history.updates) < MIN_UPDATES:
+        say(console, f"(fewer than {MIN_UPDATES} show no trend: only the environment is examined)")
+    for finding in findings:
+        say(console, f"\n{finding}")
+        say(console, f"  try: {finding.rule.advice}")
+        say(console, f"  source: {finding.rule.source}")
+    for failure in failures:
+        say(console, f"note: {failure}")
+    if not findings:
+        say(console, "nothing suspicious")
+
+
+def report_command(options: ReportOptions, console: Console) -> None:
+    """jax-ppo report."""
+    run = open_run(options.run)
+    set_up(run.config, RunSettings())
+    say(console, f"written to {write_report(run)}")
+
+
+def compare_command(options: CompareOptions, console: Console) -> None:
+    """jax-ppo compare."""
+    if len(options.runs) < 2:
+        raise UsageError("at least two runs can be compared: jax-ppo compare RUN RUN ...")
+    out = options.out.with_suffix("") if options.out.suffix in {".html", ".png"} else options.out
+    if not out.parent.is_dir():
+        raise AppError(f"cannot write {out}.html: there is no folder {out.parent}")
+    runs = {name: open_run(path) for name, path in _names(options.runs).items()}
+    write_comparison(runs, out)
+    say(console, f"written to {out}.html and {out}.png")
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Paths by their shortest ends that differ."""
+    for length in range(1, max(len(path.resolve().parts) for path in paths)):
+        names = ["/".join(path.resolve().parts[-length:]) for path in paths]
+        if len(set(names)) == len(paths):
+            return dict(zip(names, paths, strict=True))
+    raise UsageError("the same run is given twice")

@@ -1,1 +1,0 @@
-"""Named experiments: sweeps with a question, and claims that are checked."""

@@ -1,1 +1,0 @@
-"""Watching agents: episodes as pictures."""

@@ -1,1 +1,0 @@
-"""Sweeps: many settings, each on several seeds, ranked."""

@@ -1,0 +1,1 @@
+"""Sweeps: many settings, each trained by several agents, and ranked."""

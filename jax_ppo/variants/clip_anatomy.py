@@ -1,0 +1,95 @@
+"""What clipping does to the samples of one update."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_ppo.advantages import AdvantageFn, compute_gae
+from jax_ppo.config import PPOConfig
+from jax_ppo.ppo import AlgorithmFn, coefficients_at, make_batch, ppo
+from jax_ppo.types import Batch, TrainState
+
+
+class ClipAnatomy(NamedTuple):
+    """The samples of one update, as the policy after its last gradient step sees them."""
+
+    ratio: jax.Array
+    """pi_new(a|s) / pi_old(a|s) [batch_size]."""
+    advantages: jax.Array
+    """A, as estimated; not normalized [batch_size]."""
+    clipped: jax.Array
+    """Whether the objective is flat there, so that the sample moves the policy no further
+    [batch_size], bool."""
+    clip_eps: jax.Array
+    """Half width of the clip band at this update []."""
+
+
+def clip_anatomy(
+    state: TrainState, config: PPOConfig, algorithm_fn: AlgorithmFn = ppo
+) -> ClipAnatomy:
+    """Do the next update of an agent, and evaluate its samples with the policy that comes out.
+
+    Args:
+        state: An agent.
+        config: The config that it is trained with.
+        algorithm_fn: The algorithm that it is trained with.
+
+    Source: Schulman et al. (2017), "Proximal policy optimization algorithms", figure 1.
+    """
+    network = algorithm_fn(config).network
+    after, batch = next_update(state, config, algorithm_fn)
+    with jax.default_matmul_precision(config.matmul_precision):
+        distribution, _ = network.apply(after.params, batch.obs)
+    ratio = jnp.exp(distribution.log_prob(batch.action) - batch.old_log_prob)
+    clip_eps = coefficients_at(state, config).clip_eps
+    clipped = is_clipped(ratio, batch.advantages, clip_eps)
+    return ClipAnatomy(ratio, batch.advantages, clipped, jnp.asarray(clip_eps, float))
+
+
+def next_update(
+    state: TrainState,
+    config: PPOConfig,
+    algorithm_fn: AlgorithmFn = ppo,
+    *,
+    advantage_fn: AdvantageFn = compute_gae,
+) -> tuple[TrainState, Batch]:
+    """The next update of an agent, and the samples that it is made on.
+
+    Args:
+        state: An agent.
+        config: The config that it is trained with.
+        algorithm_fn: The algorithm that it is trained with.
+        advantage_fn: Estimates the advantages of the samples.
+
+    Returns:
+        The agent after the update, and its samples as they were collected.
+    """
+    algorithm = algorithm_fn(config)
+    collected, rollout = algorithm.collect(state)
+    after, _ = algorithm.learn(collected, rollout)
+    with jax.default_matmul_precision(config.matmul_precision):
+        batch = make_batch(
+            state.params, rollout.transitions, config, algorithm.network, advantage_fn=advantage_fn
+        )
+    return after, batch
+
+
+def is_clipped(ratio: jax.Array, advantages: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
+    """Where min(r A, clip(r, 1 - eps, 1 + eps) A) is flat in r: past the band, and for the better.
+
+    A sample whose ratio left the band to the worse side is still pulled back.
+
+    Args:
+        ratio: r [batch_size].
+        advantages: A [batch_size].
+        clip_eps: Half width of the band.
+
+    Returns:
+        [batch_size], bool.
+
+    Source: Schulman et al. (2017), equation 7 and figure 1.
+    """
+    above = (ratio > 1.0 + clip_eps) & (advantages > 0)
+    below = (ratio < 1.0 - clip_eps) & (advantages < 0)
+    return above | below

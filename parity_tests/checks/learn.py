@@ -1,0 +1,225 @@
+"""`learn` as a whole, from a rollout to the next state: schedules, warm-up, and own parts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+
+import jax_ppo
+import torch_ref
+from jax_ppo.ppo import learn as jax_learn
+from jax_ppo.weights import flat_params
+from parity_tests import oracle_update, oracles, weights
+from parity_tests.checks.check import Check
+from parity_tests.checks.optimizer import MOMENTUM, USUAL, Own, jax_outcome
+from parity_tests.checks.tiny import BASE, Architecture
+from parity_tests.checks.update import oracle_outcome, sizes
+from parity_tests.compare import Tolerance
+from parity_tests.measure import wide
+from torch_ref.ppo import learn as torch_learn
+
+NUM_UPDATES, UPDATE = 10, 3
+"""Length of the training, and the number of the update that is compared."""
+
+CONFIG = BASE.replace(
+    total_steps=NUM_UPDATES * BASE.batch_size,
+    shared_trunk=True,
+    learning_rate=5e-3,
+    clip_eps_schedule="cosine",
+    kl_coef=0.4,
+)
+
+RMSPROP = Architecture(
+    "RMSProp, cosine, warm-up",
+    CONFIG.replace(optimizer="rmsprop", learning_rate_schedule="cosine", learning_rate_warmup=0.5),
+)
+OWN_PARTS = Architecture(
+    "a user's own optimizer and schedule, Gaussian",
+    CONFIG.replace(learning_rate=0.05, max_grad_norm=0.3),
+    discrete=False,
+)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One update of a training, on both sides and by the oracle."""
+
+    architecture: Architecture
+    """Network and coefficients."""
+    own: Own = USUAL
+    """Parts of a user's own."""
+    torch_learn: Any = torch_learn
+    """The PyTorch side's `learn`, or a mutant of it."""
+
+    def on_jax(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
+        """The JAX side; as in training, the coefficients are traced."""
+        return jax.jit(self._on_jax)(self.architecture.config, params, transitions, permutations)
+
+    def _on_jax(self, config: Any, params: Any, transitions: Any, orders: Any) -> dict[str, Any]:
+        optimizer = jax_ppo.make_optimizer(config, 1.0, self.own.jax_optimizer)
+        state, metrics = jax_learn(
+            _state(jax_ppo, params, optimizer, jax.numpy.asarray, config),
+            _rollout(jax_ppo, transitions, orders),
+            config,
+            self.architecture.jax_network(),
+            optimizer_fn=self.own.jax_optimizer,
+            learning_rate_schedule=self.own.schedule,
+        )
+        return {**jax_outcome(state.params, state.opt_state), **_rest(state, metrics)}
+
+    def on_torch(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
+        """The PyTorch side."""
+        config = self.architecture.config
+        optimizer = torch_ref.make_optimizer(config, 1.0, self.own.torch_optimizer)
+        params = weights.rename_to_torch(params)
+        state, metrics = self.torch_learn(
+            _state(torch_ref, params, optimizer, weights.to_tensor, config),
+            _rollout(torch_ref, transitions, permutations),
+            config,
+            self.architecture.torch_network(),
+            optimizer_fn=self.own.torch_optimizer,
+            learning_rate_schedule=self.own.schedule,
+        )
+        return {"params": state.params, **state.opt_state._asdict(), **_rest(state, metrics)}
+
+    def by_oracle(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
+        """The independent oracle."""
+        config, flat = self.architecture.config, flat_params(params)
+        clip_eps = oracles.SCHEDULES[config.clip_eps_schedule](
+            config.clip_eps, UPDATE, config.num_updates
+        )
+        setting = self.architecture.setting(
+            optimizer=self.own.optimizer_name(config),
+            learning_rate=self.own.learning_rate(config, UPDATE),
+            clip_eps=clip_eps,
+        )
+        batch = _oracle_batch(flat, transitions, config, setting)
+        updated = oracle_update.update_policy(flat, batch, permutations, setting)
+        kl = oracle_update.loss_of(updated.params, batch, setting)["kl"]
+        outcome = oracle_outcome(updated)
+        outcome["metrics"] = {
+            **outcome["metrics"],
+            "reward_mean": transitions["reward"].mean(),
+            "explained_variance": oracles.explained_variance(batch["old_value"], batch["returns"]),
+            "advantage_std": np.std(batch["advantages"]),
+            "value_mean": batch["old_value"].mean(),
+            "param_norm": np.sqrt(sum((p**2).sum() for p in updated.params.values())),
+            "learning_rate": setting.learning_rate,
+            "clip_eps": clip_eps,
+            "kl_coef": wide(config.kl_coef),
+            "kl_after_update": kl,
+        }
+        next_coef = oracles.adapted_kl_coef(config.kl_coef, kl, config.kl_target)
+        return {**outcome, "update": np.asarray(UPDATE + 1), "kl_coef": next_coef}
+
+
+def _state(package: Any, params: Any, optimizer: Any, array: Any, config: Any) -> Any:
+    """A training state in the middle of training, without what `learn` does not use."""
+    source = {"key": None} if package is jax_ppo else {"generator": None}
+    return package.TrainState(
+        params=params,
+        opt_state=optimizer.init(params),
+        rollout=None,
+        update=array(np.asarray(UPDATE, np.int32)),
+        kl_coef=config.kl_coef if package is jax_ppo else torch.as_tensor(config.kl_coef),
+        **source,
+    )
+
+
+def _rollout(package: Any, transitions: Any, permutations: Any) -> Any:
+    """What `collect` gives."""
+    return package.Rollout(package.Transition(**transitions), permutations, package.Metrics())
+
+
+def _rest(state: Any, metrics: Any) -> dict[str, Any]:
+    """What an update changes beside parameters and moments, and the metrics."""
+    return {"metrics": metrics, "update": state.update, "kl_coef": state.kl_coef}
+
+
+def _oracle_batch(params: Any, transitions: Any, config: Any, setting: Any) -> dict[str, Any]:
+    """The samples of a rollout, evaluated and flattened by the oracle."""
+    shape = transitions["reward"].shape
+    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in transitions.items()}
+    policy, values = oracle_update.actor_critic(params, flat["obs"], setting)
+    _, next_values = oracle_update.actor_critic(params, flat["next_obs"], setting)
+    log_std = params.get("log_std")
+    log_prob, _ = oracle_update.log_prob_and_entropy(policy, log_std, flat["action"], setting)
+    advantages, returns = oracles.gae(
+        transitions["reward"],
+        values.reshape(shape),
+        next_values.reshape(shape),
+        transitions["terminated"],
+        transitions["truncated"],
+        config.gamma,
+        config.gae_lambda,
+    )
+    batch = {
+        "obs": flat["obs"],
+        "action": flat["action"],
+        "old_policy": policy,
+        "old_log_prob": log_prob,
+        "old_value": values,
+        "advantages": advantages.ravel(),
+        "returns": returns.ravel(),
+    }
+    return batch if log_std is None else {**batch, "old_log_std": log_std}
+
+
+def _transitions(architecture: Architecture) -> dict[str, Any]:
+    """A rollout [num_steps, num_envs, ...] with an episode that terminates and one that is cut."""
+    config = architecture.config
+    shape = (config.num_steps, config.num_envs)
+    samples = architecture.samples(config.batch_size)
+    rng = np.random.default_rng(3)
+    flags = np.zeros((2, *shape), bool)
+    flags[0, 1, 0] = flags[1, 2, 1] = True
+    return {
+        "obs": samples["obs"].reshape(*shape, -1),
+        "action": samples["action"].reshape(*shape, *samples["action"].shape[1:]),
+        "reward": rng.normal(size=shape),
+        "terminated": flags[0],
+        "truncated": flags[1],
+        "next_obs": rng.normal(size=(*shape, *architecture.obs_shape)),
+    }
+
+
+def _sizes(params: Any, *_: Any) -> dict[str, Any]:
+    """As in the check of an update; a sum of gradients is of order 1."""
+    common = sizes(params)
+    return {
+        **common,
+        "nu": dict.fromkeys(common["params"], 0.1),
+        "trace": dict.fromkeys(common["params"], 1.0),
+        "metrics": {**common["metrics"], "kl_after_update": 1.0, "explained_variance": 1.0},
+    }
+
+
+def learn_check(learning: Learning) -> Check:
+    """One update of a training, from its rollout."""
+    config = learning.architecture.config
+    rng = np.random.default_rng(2)
+    permutations = [rng.permutation(config.batch_size) for _ in range(config.update_epochs)]
+    return Check(
+        level=5,
+        name=f"learn: {learning.architecture.name}",
+        jax_fn=learning.on_jax,
+        torch_fn=learning.on_torch,
+        inputs={
+            "params": learning.architecture.params(),
+            "transitions": _transitions(learning.architecture),
+            "permutations": np.stack(permutations),
+        },
+        oracle=learning.by_oracle,
+        gradients=False,
+        samples=1,
+        terms=_sizes,
+        tolerance=Tolerance(8, 0, oracle_value=80),
+    )
+
+
+RMSPROP_LEARNING = Learning(RMSPROP)
+OWN_LEARNING = Learning(OWN_PARTS, MOMENTUM)
+
+CHECKS = tuple(map(learn_check, (RMSPROP_LEARNING, OWN_LEARNING)))
