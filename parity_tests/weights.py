@@ -1,7 +1,7 @@
 """Converting parameters and states from one side to the other, exactly and in both directions.
 
-`rename_to_torch` and `rename_to_jax` rename and transpose whatever arrays they are given (and
-PyTorch differentiates through them); as `jax_ppo.weights` describes. The others make the other
+`rename_to_torch` and `rename_to_jax` rename and transpose arrays of either framework, as
+`adapters.torch_params` describes; PyTorch differentiates through them. The others make the other
 framework's arrays, of the same floating-point type.
 """
 
@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 import jax_ppo
 import torch_ref
-from jax_ppo.weights import (
+from jax_ppo.adapters.torch_params import (
     WeightsError,
     check_layers,
     flat_params,

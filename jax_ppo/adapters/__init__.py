@@ -1,4 +1,4 @@
-"""Environments of other projects as `envs.Environment`, one file for each suite."""
+"""Environments and parameters of other projects: one file for each."""
 
 from jax_ppo.adapters.gymnax import from_gymnax, make_gymnax
 from jax_ppo.config import PPOConfig

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_ppo.adapters.torch_params import to_jax_names, to_torch_names
 from jax_ppo.app.checkpoints import Arrays, read_agents, write_checkpoint
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, create_run
-from jax_ppo.weights import to_jax_names, to_torch_names
 
 STATS = "rollout.obs_stats."
 """Where a checkpoint has the statistics of observations; the same on both sides."""

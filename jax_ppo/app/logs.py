@@ -157,10 +157,7 @@ def _check_finite(rows: list[Row], run: Run) -> None:
 def _numbers(name: str, values: np.ndarray) -> list[Any]:
     """An array as Python numbers; a float32 as the shortest decimal that stands for it."""
     if values.ndim != 2:
-        raise AppError(
-            f"the metric {name} has shape {list(values.shape[2:])}; each metric of an update must "
-            "be a single number"
-        )
+        raise AppError(f"the metric {name} is an array; each metric must be a single number")
     return (values.astype(str).astype(float) if values.dtype.kind == "f" else values).tolist()
 
 

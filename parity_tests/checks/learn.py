@@ -9,8 +9,8 @@ import torch
 
 import jax_ppo
 import torch_ref
+from jax_ppo.adapters.torch_params import flat_params
 from jax_ppo.ppo import learn as jax_learn
-from jax_ppo.weights import flat_params
 from parity_tests import oracle_update, oracles, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.optimizer import MOMENTUM, USUAL, Own, jax_outcome

@@ -6,7 +6,7 @@ import numpy as np
 
 import jax_ppo
 import torch_ref
-from jax_ppo.weights import flat_params
+from jax_ppo.adapters.torch_params import flat_params
 from parity_tests import oracle_update, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.tiny import ARCHITECTURES, Architecture

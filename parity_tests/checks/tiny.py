@@ -8,7 +8,7 @@ import numpy as np
 
 import jax_ppo
 import torch_ref
-from jax_ppo.weights import flat_params
+from jax_ppo.adapters.torch_params import flat_params
 from parity_tests import oracle_update, weights
 
 NUM_OUTPUTS = 2

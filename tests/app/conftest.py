@@ -32,6 +32,20 @@ CONFIG = PPOConfig(
 SETTINGS = RunSettings(num_agents=2, checkpoint_seconds=0.0, keep_checkpoints=3)
 
 
+TINY = (
+    *("--total-steps", "96", "--num-envs", "4", "--num-steps", "8", "--update-epochs", "2"),
+    *("--num-minibatches", "2", "--hidden-sizes", "8", "--eval-episodes", "4"),
+)
+"""Options of a training that takes a blink: 3 updates."""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 class QuietDisplay(Display):
     """Shows nothing, keeps its messages, and can do something after a given update."""
 

@@ -14,19 +14,8 @@ import pytest
 from jax_ppo import PRESETS, PPOConfig, __version__, preset
 from jax_ppo.app.cli import main
 from jax_ppo.app.runs import Run, RunSettings, open_run
+from tests.app.conftest import TINY
 from tests.core.helpers import count_compilations
-
-TINY = (
-    *("--total-steps", "96", "--num-envs", "4", "--num-steps", "8", "--update-epochs", "2"),
-    *("--num-minibatches", "2", "--hidden-sizes", "8", "--eval-episodes", "4"),
-)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_train_without_a_word_solves_cartpole() -> None:

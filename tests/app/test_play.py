@@ -37,12 +37,6 @@ SEED = 3
 NUM_AGENTS = 2
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-
 def play(*words: str) -> int:
     """`jax-ppo play`, and its exit status."""
     return main(["play", *map(str, words)])

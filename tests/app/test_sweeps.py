@@ -29,11 +29,8 @@ from jax_ppo.app.sweeps.search_space import (
 )
 from jax_ppo.app.sweeps.sweep import Outcome, Sweep, open_sweep, outcomes_of, parts_of, rank
 from jax_ppo.train import train
+from tests.app.conftest import TINY
 
-TINY = [
-    *("--total-steps", "96", "--num-envs", "4", "--num-steps", "8", "--update-epochs", "2"),
-    *("--num-minibatches", "2", "--hidden-sizes", "8", "--eval-episodes", "2"),
-]
 GRID = ["--grid", "learning_rate=1e-4,1e-2", "--grid", "activation=tanh,relu", "--num-agents", "2"]
 
 

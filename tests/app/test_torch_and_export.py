@@ -20,20 +20,9 @@ from jax_ppo.app.cli import main as jax_main
 from jax_ppo.app.evaluation import load_agents as load_jax_agents
 from jax_ppo.app.export import to_jax_layout, to_torch_layout
 from jax_ppo.app.runs import Run, open_run
+from tests.app.conftest import TINY
 from torch_ref.app.cli import main as torch_main
 from torch_ref.app.evaluation import load_agents as load_torch_agents
-
-TINY = (
-    *("--total-steps", "96", "--num-envs", "4", "--num-steps", "8", "--update-epochs", "2"),
-    *("--num-minibatches", "2", "--hidden-sizes", "8", "--eval-episodes", "4"),
-)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_train_writes_the_same_kind_of_run_folder(finished_run: Run) -> None:
