@@ -39,9 +39,6 @@ DEVICES = ("cpu", "gpu", "tpu")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparisons, print their table, and write the report.
 
-    Args:
-        arguments: Words of the command line; None: those of the process.
-
     Returns:
         0 if everything agrees, 1 if something does not, 2 if it could not be run.
     """
@@ -59,13 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def use_device(name: str) -> str:
-    """Make JAX compute on one kind of device from now on.
-
-    Args:
-        name: cpu, gpu or tpu.
-
-    Returns:
-        The name of the device.
+    """Make JAX compute on one kind of device from now on, and return the name of the device.
 
     Raises:
         RuntimeError: This machine has none, or this JAX cannot use it.
@@ -82,11 +73,7 @@ def use_device(name: str) -> str:
 
 
 def run_report(options: argparse.Namespace, machine: dict[str, Any], folder: Path) -> bool:
-    """Levels 1 to 7 and the planted mistakes.
-
-    Returns:
-        Whether everything agrees and every mistake is caught.
-    """
+    """Levels 1 to 7 and the planted mistakes: whether all agrees and every mistake is caught."""
     started = time.monotonic()
     rows: list[Row] = []
     horizons: list[Horizons] = []
@@ -101,9 +88,8 @@ def run_report(options: argparse.Namespace, machine: dict[str, Any], folder: Pat
     caught = mutant_rows()
     seconds = time.monotonic() - started
     rows.sort(key=lambda row: row.level)
-    print(page.as_text(page.row_cells(rows)), end="\n\n")
-    print(page.as_text(page.caught_cells(caught)), end="\n\n")
-    print(page.as_text(page.summary_cells(rows)), end="\n\n")
+    for cells in (page.row_cells(rows), page.caught_cells(caught), page.summary_cells(rows)):
+        print(page.as_text(cells), end="\n\n")
     ok = all(row.ok for row in rows) and all(row.ok for row in caught)
     write_report(rows, caught, horizons, machine, folder)
     verdict = "everything agrees" if ok else "THE TWO SIDES DIFFER"
@@ -112,11 +98,7 @@ def run_report(options: argparse.Namespace, machine: dict[str, Any], folder: Pat
 
 
 def run_learning(options: argparse.Namespace, machine: dict[str, Any], folder: Path) -> bool:
-    """Level 8: independent trainings on both sides.
-
-    Returns:
-        Whether both sides learn equally well and equally fast.
-    """
+    """Level 8, independent trainings: whether both sides learn equally well and equally fast."""
     comparisons = [run_experiment(e, options.processes) for e in EXPERIMENTS.values()]
     cells = page.learning_cells(comparisons)
     print(page.as_text(cells))
@@ -135,15 +117,7 @@ def write_report(
     machine: dict[str, Any],
     folder: Path,
 ) -> None:
-    """Write report.json, report.md and, if it was measured, lockstep.png.
-
-    Args:
-        rows: The table.
-        caught: The planted mistakes.
-        horizons: Of lockstep, one per precision; may be empty.
-        machine: What it was made with.
-        folder: Where to.
-    """
+    """Write report.json, report.md and, if it was measured, lockstep.png."""
     content = {
         "machine": machine,
         "rows": [dataclasses.asdict(row) for row in rows],

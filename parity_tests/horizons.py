@@ -72,11 +72,7 @@ def measure_horizons(
 ) -> Horizons:
     """Train every seed four times: PyTorch beside JAX, and JAX beside its neighbour.
 
-    Args:
-        precision: What all of them compute in.
-        num_processes: Pairs of trainings at a time.
-        config: What to train, and for how long.
-        seeds: Which.
+    `num_processes` is how many pairs of trainings run at a time.
     """
     work = [(name, seed, config, precision) for name in PAIRS for seed in seeds]
     with get_context("spawn").Pool(num_processes) as pool:

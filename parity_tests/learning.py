@@ -121,23 +121,14 @@ def torch_outcome(seed: int, experiment: Experiment) -> Outcome:
     generator = torch.Generator().manual_seed(seed)
     state, metrics = torch_ref.train(generator, config)
     results = torch_ref.evaluate_policy(
-        generator,
-        state.params,
-        state.rollout.obs_stats,
-        config,
-        num_episodes=EVALUATION_EPISODES,
+        generator, state.params, state.rollout.obs_stats, config, num_episodes=EVALUATION_EPISODES
     )
     steps = steps_to_threshold(metrics, config, experiment.threshold)
     return Outcome(float(results.episode_return.mean()), steps)
 
 
 def run_experiment(experiment: Experiment, num_processes: int) -> "Comparison":
-    """All trainings of an experiment, several at a time.
-
-    Args:
-        experiment: What to train.
-        num_processes: Trainings at a time.
-    """
+    """All trainings of an experiment, so many processes at a time."""
     work = [(seed, experiment) for seed in range(experiment.num_seeds)]
     with get_context("spawn").Pool(num_processes) as pool:
         return Comparison(
@@ -211,12 +202,7 @@ class Comparison:
         return self.final_return.equivalent and self.steps_to_threshold.equivalent
 
     def values(self, quantity: str, side: str) -> np.ndarray:
-        """One number per seed [num_seeds].
-
-        Args:
-            quantity: A field of Outcome.
-            side: "jax" or "torch".
-        """
+        """A field of Outcome, of the side "jax" or "torch": one number per seed [num_seeds]."""
         return np.array([getattr(outcome, quantity) for outcome in getattr(self, side)])
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from parity_tests.checks import ALL_CHECKS, Check
-from parity_tests.environments import environment_report
+from parity_tests.environments import TWINS, Twin, compare
 from parity_tests.horizons import LEAST, RATIO, Horizons
 from parity_tests.measure import PRECISIONS, Precision
 from parity_tests.mutants import MUTANTS, Mutant
@@ -63,12 +63,7 @@ class Caught:
 
 
 def check_rows(levels: Collection[int], checks: Iterable[Check] = ALL_CHECKS) -> list[Row]:
-    """Levels 1 to 5: a row per check, level and precision.
-
-    Args:
-        levels: Which of them.
-        checks: What to compare.
-    """
+    """Levels 1 to 5, those of them that are asked for: a row per check, level and precision."""
     rows = []
     for check in checks:
         if not levels_of(check).intersection(levels):
@@ -84,10 +79,6 @@ def run_check(check: Check, precisions: Sequence[Precision] = PRECISIONS) -> Par
     """Compare the two sides, and release the programs that were compiled for it.
 
     Each check compiles programs of its own; all of them together would fill the memory.
-
-    Args:
-        check: What to compare.
-        precisions: "float32", "float64" or both.
     """
     report = check.run(precisions)
     jax.clear_caches()
@@ -95,36 +86,30 @@ def run_check(check: Check, precisions: Sequence[Precision] = PRECISIONS) -> Par
 
 
 def mutant_rows(mutants: Sequence[Mutant] = MUTANTS) -> list[Caught]:
-    """Every planted mistake, and the level at which comparing the two sides shows it.
-
-    Args:
-        mutants: Mistakes to plant.
-    """
+    """Every planted mistake, and the level at which comparing the two sides shows it."""
     return [_caught(mutant.without_oracle()) for mutant in mutants]
 
 
-def environment_rows() -> list[Row]:
+def environment_rows(twins: Iterable[Twin] = TWINS) -> list[Row]:
     """Level 6: one step from the same state, over a grid of states and actions."""
     return [
         Row(
             level=6,
-            quantity=f"{found['environment']}: {found['quantity']}",
-            precision=found["precision"],
-            comparisons=found["points"],
-            error=found["rel"],
-            tolerance=found["tolerance"] * float(np.finfo(found["ulp_of"]).eps),
-            ok=found["ok"],
+            quantity=f"{found.environment}: {found.quantity}",
+            precision=found.precision,
+            comparisons=found.points,
+            error=found.relative,
+            tolerance=found.rounding.units * float(np.finfo(found.rounding.of).eps),
+            ok=found.ok,
         )
-        for found in environment_report()
+        for twin in twins
+        for precision in PRECISIONS
+        for found in compare(twin, precision)
     ]
 
 
 def horizon_rows(horizons: Iterable[Horizons]) -> list[Row]:
-    """Level 7: the horizon itself, and its ratio to that of JAX beside itself.
-
-    Args:
-        horizons: One per precision.
-    """
+    """Level 7, for each precision: the horizon itself, and its ratio to JAX beside itself."""
     rows = []
     for h in horizons:
         least = LEAST[h.precision]
@@ -134,10 +119,8 @@ def horizon_rows(horizons: Iterable[Horizons]) -> list[Row]:
             (together, h.cross_median, least, "updates"),
             (beside, h.ratio, RATIO, "times"),
         ):
-            row = Row(
-                7, quantity, h.precision, len(h.seeds), value, limit, value >= limit, unit=unit
-            )
-            rows.append(row)
+            where = 7, quantity, h.precision, len(h.seeds)
+            rows.append(Row(*where, value, limit, value >= limit, unit=unit))
     return rows
 
 

@@ -71,12 +71,7 @@ class Lockstep:
 
 
 def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
-    """Run two trainings side by side and find the first update in which an action differs.
-
-    Args:
-        left: Updates of one training.
-        right: As many of the other.
-    """
+    """Run two trainings side by side and find the first update in which an action differs."""
     distances, metric_distances, identical = [], [], []
     for a, b in zip(left, right, strict=True):
         metric_distances.append(compare_metrics(a.metrics, b.metrics))
@@ -90,9 +85,7 @@ def compare_steps(left: Iterator[Step], right: Iterator[Step]) -> Lockstep:
 def compare_metrics(left: dict[str, float], right: dict[str, float]) -> float:
     """The largest |a - b| / max(|b|, 1) of all metrics; infinite if they are not the same ones.
 
-    Args:
-        left: a, by name.
-        right: b, by name; a metric that is not a number on both sides agrees.
+    A metric that is not a number on both sides agrees.
     """
     if set(left) != set(right):
         return np.inf
@@ -128,16 +121,12 @@ def cross_framework(
 def self_neighbour(seed: int, config: PPOConfig, precision: Precision) -> Lockstep:
     """JAX beside itself with every initial parameter moved up by one unit in the last place.
 
-    Args:
-        seed: Decides the initial parameters and all draws.
-        config: What to train, and for how long.
-        precision: What both compute in.
+    Its arguments are those of `cross_framework`.
     """
     with precision_of(precision):
         trainer = JaxTrainer(config)
         state = trainer.initial_state(seed)
-        params = jax.tree.map(next_number, state.params)
-        moved = dataclasses.replace(state, params=params)
+        moved = dataclasses.replace(state, params=jax.tree.map(next_number, state.params))
         return compare_steps(run_jax(moved, trainer), run_jax(state, trainer))
 
 
@@ -201,13 +190,7 @@ def run_jax(state: jax_ppo.TrainState, trainer: JaxTrainer) -> Iterator[Step]:
 def run_torch(
     state: jax_ppo.TrainState, trainer: JaxTrainer, parts: Mapping[str, Any] = NO_PARTS
 ) -> Iterator[Step]:
-    """Updates of the PyTorch trainer, from a JAX state and with JAX's draws.
-
-    Args:
-        state: The state to start from.
-        trainer: Gives the config and the draws.
-        parts: Keyword arguments of `torch_ref.ppo`.
-    """
+    """Updates of the PyTorch trainer, from a JAX state and with JAX's draws."""
     config = trainer.config
     algorithm = torch_ref.ppo(config, bridge(config), **parts)
     learner = torch_state(state)
@@ -217,11 +200,7 @@ def run_torch(
     for _ in range(config.num_updates):
         state, draws = trainer.draw(state, config)
         collected = torch_ref.collect_from_draws(
-            learner,
-            torch_draws(draws),
-            config=config,
-            env=algorithm.env,
-            network=algorithm.network,
+            learner, torch_draws(draws), config=config, env=algorithm.env, network=algorithm.network
         )
         learner, metrics = algorithm.learn(*collected)
         actions = _actions(learner.rollout.env_state)
@@ -286,16 +265,14 @@ def torch_state(state: jax_ppo.TrainState) -> torch_ref.TrainState:
     """A JAX state as PyTorch's; the environments' state stays what it is."""
     rollout = state.rollout
     converted = {
-        name: record_to_torch(getattr(rollout, name))
-        for name in ("obs", "episode_return", "episode_length", "discounted_return")
-    }
-    stats = {
-        name: record_to_torch(getattr(rollout, name)) for name in ("obs_stats", "return_stats")
+        field.name: record_to_torch(getattr(rollout, field.name))
+        for field in dataclasses.fields(rollout)
+        if field.name != "env_state"
     }
     return torch_ref.TrainState(
         params=params_to_torch(state.params),
         opt_state=optimizer_to_torch(state.opt_state, state.params),
-        rollout=torch_ref.RolloutState(env_state=rollout.env_state, **converted, **stats),
+        rollout=torch_ref.RolloutState(env_state=rollout.env_state, **converted),
         generator=torch.Generator(),
         update=to_tensor(state.update),
         kl_coef=None if state.kl_coef is None else to_tensor(state.kl_coef),

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import torch
+from torch import Tensor
 
 import jax_ppo
 import torch_ref
@@ -60,20 +61,20 @@ class Mutant:
         return any(entry.quantity.startswith(self.quantity) for entry in failures)
 
 
-def ddof_one(advantages: torch.Tensor) -> torch.Tensor:
+def ddof_one(advantages: Tensor) -> Tensor:
     """Normalize with the sample standard deviation, which is torch.std's default."""
     centered = advantages - advantages.mean()
     return centered / (torch.sqrt(torch.sum(centered**2) / (len(advantages) - 1)) + 1e-8)
 
 
-def epsilon_inside_root(advantages: torch.Tensor) -> torch.Tensor:
+def epsilon_inside_root(advantages: Tensor) -> Tensor:
     """Normalize with sqrt(var + 1e-8)."""
     variance = advantages.var(correction=0)
     return (advantages - advantages.mean()) / torch.sqrt(variance + 1e-8)
 
 
 def truncation_as_termination(
-    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
+    *arrays: Tensor, terminated: Tensor, truncated: Tensor, **discounts: Any
 ) -> Any:
     """No bootstrap at a time limit."""
     done = terminated | truncated
@@ -81,36 +82,32 @@ def truncation_as_termination(
 
 
 def truncation_ignored(
-    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
+    *arrays: Tensor, terminated: Tensor, truncated: Tensor, **discounts: Any
 ) -> Any:
     """The sum runs on across a time limit."""
     never = torch.zeros_like(truncated)
     return torch_ref.compute_gae(*arrays, terminated=terminated, truncated=never, **discounts)
 
 
-def value_after_reset(
-    rewards: torch.Tensor, values: torch.Tensor, next_values: torch.Tensor, **others: Any
-) -> Any:
+def value_after_reset(rewards: Tensor, values: Tensor, next_values: Tensor, **others: Any) -> Any:
     """V(s_{t+1}) of the next row, which is the new episode's where one ended, for V(s'_t)."""
     shifted = torch.cat([values[1:], next_values[-1:]])
     return torch_ref.compute_gae(rewards, values, shifted, **others)
 
 
-def done_shifted(
-    *arrays: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, **discounts: Any
-) -> Any:
+def done_shifted(*arrays: Tensor, terminated: Tensor, truncated: Tensor, **discounts: Any) -> Any:
     """The flags of the step before."""
     terminated, truncated = torch.roll(terminated, 1, 0), torch.roll(truncated, 1, 0)
     return torch_ref.compute_gae(*arrays, terminated=terminated, truncated=truncated, **discounts)
 
 
 def gamma_missing_beside_lambda(
-    rewards: torch.Tensor,
-    values: torch.Tensor,
-    next_values: torch.Tensor,
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
     *,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
     gamma: Any,
     gae_lambda: Any,
 ) -> Any:
@@ -144,8 +141,8 @@ def returns_of_zeroed_advantages(**arguments: Any) -> Any:
 
 
 def ratio_not_exponentiated(
-    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
-) -> torch.Tensor:
+    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_eps: Any
+) -> Tensor:
     """The log ratio plus one, its first-order expansion, for the ratio."""
     ratio = 1.0 + log_prob - old_log_prob
     clipped = torch.minimum(torch.maximum(ratio, 1.0 - clip_eps), 1.0 + clip_eps)
@@ -153,15 +150,15 @@ def ratio_not_exponentiated(
 
 
 def maximum_for_minimum(
-    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
-) -> torch.Tensor:
+    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_eps: Any
+) -> Tensor:
     """The optimistic bound."""
     return -torch_ref.clipped_surrogate_loss(log_prob, old_log_prob, -advantages, clip_eps)
 
 
 def clamp_for_minimum(
-    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
-) -> torch.Tensor:
+    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_eps: Any
+) -> Tensor:
     """torch.clamp, which passes the whole gradient at an edge: equal everywhere else."""
     ratio = torch.exp(log_prob - old_log_prob)
     clipped = torch.clamp(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
@@ -169,28 +166,28 @@ def clamp_for_minimum(
 
 
 def old_log_prob_recomputed(
-    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_eps: Any
-) -> torch.Tensor:
+    log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_eps: Any
+) -> Tensor:
     """The old log-probabilities taken from the new policy: every ratio is 1, whatever it does."""
     recomputed = log_prob.detach() + 0.0 * old_log_prob
     return torch_ref.clipped_surrogate_loss(log_prob, recomputed, advantages, clip_eps)
 
 
-def no_half(values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
+def no_half(values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
     """The value loss without its 1/2."""
     return 2.0 * torch_ref.value_loss(values, old_values, returns)
 
 
 def clipping_ignored(
-    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, value_clip_eps: Any
-) -> torch.Tensor:
+    values: Tensor, old_values: Tensor, returns: Tensor, value_clip_eps: Any
+) -> Tensor:
     """The plain value loss in place of the clipped one."""
     return torch_ref.value_loss(values, old_values, returns) + 0.0 * value_clip_eps
 
 
 def minimum_for_maximum(
-    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, value_clip_eps: Any
-) -> torch.Tensor:
+    values: Tensor, old_values: Tensor, returns: Tensor, value_clip_eps: Any
+) -> Tensor:
     """The smaller of the two errors."""
     moved = torch.minimum(torch.maximum(values - old_values, -value_clip_eps), value_clip_eps)
     errors = torch.square(values - returns), torch.square(old_values + moved - returns)
@@ -211,24 +208,22 @@ def entropy_sign(*arguments: Any, **coefficients: Any) -> Any:
     return loss, dataclasses.replace(metrics, loss=loss)
 
 
-def kl_reversed(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+def kl_reversed(logits: Tensor, other_logits: Tensor) -> Tensor:
     """KL(q || p) for KL(p || q)."""
     return torch_ref.Categorical(other_logits).kl(torch_ref.Categorical(logits))
 
 
-def kl_sign(log_ratio: torch.Tensor) -> torch.Tensor:
+def kl_sign(log_ratio: Tensor) -> Tensor:
     """Log r for -log r: the estimate of the wrong sign."""
     return torch.mean(torch.expm1(log_ratio) + log_ratio)
 
 
-def log_prob_averaged(
-    mean: torch.Tensor, log_std: torch.Tensor, action: torch.Tensor
-) -> torch.Tensor:
+def log_prob_averaged(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
     """The mean over the action's dimensions for the sum."""
     return torch_ref.DiagGaussian(mean, log_std).log_prob(action) / mean.shape[-1]
 
 
-def variance_with_ddof_one(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) -> Any:
+def variance_with_ddof_one(first: Tensor, second: Tensor, third: Tensor) -> Any:
     """Running statistics merged from sample variances."""
     stats = torch_ref.init_stats(tuple(first.shape[1:]))
     for batch in (first, second, third):
@@ -286,13 +281,13 @@ def scheduled_by_gradient_steps(config: jax_ppo.PPOConfig, step: Any, _: Any) ->
     return rate * torch_ref.warmup(share, step, optimizer.NUM_STEPS)
 
 
-def warmup_from_zero(share: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+def warmup_from_zero(share: Tensor, update: Tensor) -> Tensor:
     """A warm-up that is one update late: the first has a factor of 0."""
     factor = update / (share * schedules.NUM_UPDATES)
     return torch.minimum(factor, torch.ones_like(factor))
 
 
-def cosine_of_a_whole_turn(initial: torch.Tensor, update: torch.Tensor) -> dict[str, Any]:
+def cosine_of_a_whole_turn(initial: Tensor, update: Tensor) -> dict[str, Any]:
     """cos(2 pi update / N), which rises again in the second half."""
     factor = 0.5 * (1.0 + torch.cos(2.0 * math.pi * (update * (1.0 / schedules.NUM_UPDATES))))
     own = torch_ref.scheduled(initial, optimizer.harmonic, update, schedules.NUM_UPDATES)

@@ -6,6 +6,7 @@ and `layer.bias`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,8 @@ from parity_tests import oracles
 from parity_tests.derivatives import central_differences
 from parity_tests.measure import wide
 
-Array = np.ndarray
-Params = dict[str, Array]
-"""Arrays by name."""
+Array = oracles.Array
+Params = oracles.Arrays
 
 
 @dataclass(frozen=True)
@@ -246,24 +246,15 @@ def _loss_and_gradient(
     """The loss's parts, and central differences of the loss in every parameter."""
     gradient: Params = {}
     for name, value in params.items():
-        along = _Along(params, name, batch, setting)
+        along = partial(_loss_along, params, name, batch, setting)
         slopes = [slope.value for slope in central_differences(along, value)]
         gradient[name] = np.array(slopes, wide).reshape(value.shape)
     return loss_of(params, batch, setting), gradient
 
 
-@dataclass(frozen=True)
-class _Along:
+def _loss_along(params: Params, name: str, batch: Params, setting: Setting, value: Array) -> Array:
     """The loss as a function of one of the parameters."""
-
-    params: Params
-    name: str
-    batch: Params
-    setting: Setting
-
-    def __call__(self, value: Array) -> Array:
-        moved = {**self.params, self.name: value}
-        return np.asarray(loss_of(moved, self.batch, self.setting)["loss"])
+    return np.asarray(loss_of({**params, name: value}, batch, setting)["loss"])
 
 
 def loss_of(params: Params, batch: Params, setting: Setting) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from parity_tests.measure import wide
 
 Array = np.ndarray
 """An array of any floating-point type."""
+Arrays = dict[str, Array]
+"""Arrays by name."""
 
 mp = mpmath.mp.clone()
 mp.dps = 40
@@ -50,51 +52,24 @@ def gae(
 
     Source: Schulman et al. (2016), equation 16, cut at the end of the episode.
     """
-    advantages = np.zeros_like(rewards)
+    deltas, advantages = np.zeros_like(rewards), np.zeros_like(rewards)
+    for index in np.ndindex(rewards.shape):
+        bootstrap = 0 if terminated[index] else gamma * next_values[index]
+        deltas[index] = rewards[index] + bootstrap - values[index]
     for t, env in np.ndindex(rewards.shape):
         advantages[t, env] = sum(
-            (gamma * gae_lambda) ** (step - t)
-            * td_error(rewards, values, next_values, terminated, gamma, step, env)
+            (gamma * gae_lambda) ** (step - t) * deltas[step, env]
             for step in episode_from(terminated, truncated, t, env)
         )
     return advantages, advantages + values
 
 
 def gae_terms(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: Any,
-    gae_lambda: Any,
+    rewards: Array, values: Array, next_values: Array, *others: Any
 ) -> tuple[Array, Array]:
     """The same sums over absolute values: what their rounding errors are relative to."""
-    sums = gae(
-        np.abs(rewards),
-        -np.abs(values),
-        np.abs(next_values),
-        terminated,
-        truncated,
-        gamma,
-        gae_lambda,
-    )
-    return sums[0], sums[0] + np.abs(values)
-
-
-def td_error(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    gamma: Any,
-    step: int,
-    env: int,
-) -> Any:
-    """TD error delta of one step of one environment."""
-    if terminated[step, env]:
-        return rewards[step, env] - values[step, env]
-    return rewards[step, env] + gamma * next_values[step, env] - values[step, env]
+    sums, _ = gae(np.abs(rewards), -np.abs(values), np.abs(next_values), *others)
+    return sums, sums + np.abs(values)
 
 
 def episode_from(terminated: Array, truncated: Array, t: int, env: int) -> list[int]:
@@ -444,7 +419,7 @@ def adapted_kl_coef(kl_coef: Any, kl: Any, kl_target: Any) -> Any:
 # Optimizer
 
 
-def clipped_by_norm(gradients: dict[str, Array], limit: Any) -> tuple[dict[str, Array], Any]:
+def clipped_by_norm(gradients: Arrays, limit: Any) -> tuple[Arrays, Any]:
     """(gradients shortened to `limit` if longer, their length before), as one long vector."""
     vector = np.concatenate([gradient.ravel() for gradient in gradients.values()])
     norm = np.sqrt((vector * vector).sum())
@@ -453,13 +428,13 @@ def clipped_by_norm(gradients: dict[str, Array], limit: Any) -> tuple[dict[str, 
 
 
 def adam(
-    params: dict[str, Array],
-    gradients: Sequence[dict[str, Array]],
-    learning_rates: Sequence[Any],
+    params: Arrays,
+    gradients: Sequence[Arrays],
+    rates: Sequence[Any],
     *,
     eps: Any,
-    weight_decay: Any = 0.0,
-) -> tuple[dict[str, Array], dict[str, Any]]:
+    weight_decay: Any,
+) -> tuple[Arrays, dict[str, Any]]:
     """Parameters, and count and both moments, after a sequence of gradients.
 
     The moments are the explicit sums (1 - b) sum_i b^(t - i) g_i^p, not recursions.
@@ -470,7 +445,7 @@ def adam(
     params = {name: value.astype(wide) for name, value in params.items()}
     b1, b2 = wide(0.9), wide(0.999)
     first, second = ({name: np.zeros_like(value) for name, value in params.items()} for _ in "mv")
-    for t, rate in enumerate(learning_rates, start=1):
+    for t, rate in enumerate(rates, start=1):
         for name in params:
             history = _history(gradients[:t], name)
             first[name] = (1 - b1) * _decayed_sum(history, b1)
@@ -478,17 +453,12 @@ def adam(
             m_hat, v_hat = first[name] / (1 - b1**t), second[name] / (1 - b2**t)
             step = m_hat / (np.sqrt(v_hat) + eps) + weight_decay * params[name]
             params[name] = params[name] - rate * step
-    return params, {"mu": first, "nu": second, "count": np.asarray(len(learning_rates))}
+    return params, {"mu": first, "nu": second, "count": np.asarray(len(rates))}
 
 
 def rmsprop(
-    params: dict[str, Array],
-    gradients: Sequence[dict[str, Array]],
-    learning_rates: Sequence[Any],
-    *,
-    eps: Any,
-    **_: Any,
-) -> tuple[dict[str, Array], dict[str, Any]]:
+    params: Arrays, gradients: Sequence[Arrays], rates: Sequence[Any], *, eps: Any, **_: Any
+) -> tuple[Arrays, dict[str, Any]]:
     """Parameters and the second moment, 0.01 sum_i 0.99^(t - i) g_i^2.
 
     Source: Tieleman and Hinton (2012), lecture 6.5; the decay is that of Mnih et al. (2016).
@@ -496,7 +466,7 @@ def rmsprop(
     params = {name: value.astype(wide) for name, value in params.items()}
     second = {name: np.zeros_like(value) for name, value in params.items()}
     decay = wide(0.99)
-    for t, rate in enumerate(learning_rates, start=1):
+    for t, rate in enumerate(rates, start=1):
         for name in params:
             history = _history(gradients[:t], name)
             second[name] = (1 - decay) * _decayed_sum(history**2, decay)
@@ -505,20 +475,15 @@ def rmsprop(
 
 
 def descent(
-    params: dict[str, Array],
-    gradients: Sequence[dict[str, Array]],
-    learning_rates: Sequence[Any],
-    *,
-    decay: Any,
-    **_: Any,
-) -> tuple[dict[str, Array], dict[str, Any]]:
+    params: Arrays, gradients: Sequence[Arrays], rates: Sequence[Any], *, decay: Any, **_: Any
+) -> tuple[Arrays, dict[str, Any]]:
     """Parameters theta - sum_t rate_t trace_t, and trace_t = sum_i decay^(t - i) g_i.
 
     Source: Polyak (1964), "Some methods of speeding up the convergence of iteration methods".
     """
     params = {name: value.astype(wide) for name, value in params.items()}
     trace = {name: np.zeros_like(value) for name, value in params.items()}
-    for t, rate in enumerate(learning_rates, start=1):
+    for t, rate in enumerate(rates, start=1):
         trace = {n: _decayed_sum(_history(gradients[:t], n), wide(decay)) for n in params}
         params = {name: value - rate * trace[name] for name, value in params.items()}
     return params, {"trace": trace} if decay else {}
@@ -534,7 +499,7 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
 """By the names that a config gives them, and a user's own."""
 
 
-def _history(gradients: Sequence[dict[str, Array]], name: str) -> Array:
+def _history(gradients: Sequence[Arrays], name: str) -> Array:
     """One parameter's gradients [steps, ...] in the widest type."""
     return np.stack([step[name] for step in gradients]).astype(wide)
 

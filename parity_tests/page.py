@@ -62,11 +62,7 @@ def summary_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def difference_cells(differences: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """The known differences' cells, header first.
-
-    Args:
-        differences: As `known_differences` gives them.
-    """
+    """The cells of what `known_differences` gives, header first."""
     header = ("environment", "difference", "state, action", "gymnax", "Gymnasium", "why")
     cells: list[tuple[str, ...]] = [header]
     for found in differences:
@@ -114,14 +110,7 @@ def report_page(
     horizons: Sequence[Horizons],
     machine: dict[str, Any],
 ) -> str:
-    """The report as a Markdown page.
-
-    Args:
-        rows: The table.
-        caught: The planted mistakes.
-        horizons: Of lockstep, one per precision; may be empty.
-        machine: What it was made with.
-    """
+    """The report as a Markdown page; without a part about lockstep if there are no horizons."""
     parts = [
         "# jax_ppo and torch_ref, compared",
         provenance(machine),
@@ -142,12 +131,7 @@ def report_page(
 
 
 def learning_page(comparisons: Sequence[Comparison], machine: dict[str, Any]) -> str:
-    """Level 8 as a Markdown page.
-
-    Args:
-        comparisons: One per environment.
-        machine: What it was made with.
-    """
+    """Level 8 as a Markdown page."""
     parts = [
         "# jax_ppo and torch_ref, trained independently",
         provenance(machine),

@@ -14,13 +14,7 @@ from parity_tests.lockstep import Lockstep
 
 
 def plot_horizons(horizons: Sequence[Horizons], title: str, path: Path) -> None:
-    """Draw how the distance of the parameters grows, for each precision in a panel of its own.
-
-    Args:
-        horizons: One per precision.
-        title: What was trained.
-        path: Where to write the picture (PNG).
-    """
+    """Draw how the distance of the parameters grows, for each precision in a panel (a PNG)."""
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
@@ -42,12 +36,7 @@ def plot_horizons(horizons: Sequence[Horizons], title: str, path: Path) -> None:
 
 
 def plot_learning(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draw the outcomes of every seed of both sides, a row of panels per environment.
-
-    Args:
-        comparisons: One per environment.
-        path: Where to write the picture (PNG).
-    """
+    """Draw the outcomes of every seed of both sides, a row of panels per environment (a PNG)."""
     figure = Figure(figsize=(9, 3.4 * len(comparisons)), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(comparisons), 2, squeeze=False)

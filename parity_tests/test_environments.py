@@ -19,7 +19,6 @@ from parity_tests.environments import (
     Twin,
     compare,
     compare_resets,
-    environment_report,
     known_differences,
     step_both,
 )
@@ -58,12 +57,21 @@ def stepped() -> Stepped:
     return once
 
 
+@pytest.fixture
+def outcome(twin: Twin, precision: Precision, stepped: Stepped) -> Outcome:
+    """The steps of the test's environment, in the test's precision."""
+    return stepped(twin, precision)
+
+
 def differences(choose: Callable[[Difference], bool]) -> pytest.MarkDecorator:
     """A test for each of some of the differences."""
     chosen = [(twin, difference) for twin, difference in DIFFERENCES if choose(difference)]
     return pytest.mark.parametrize(
         ("twin", "difference"), chosen, ids=[f"{t.env_id}-{d.what[:50]}" for t, d in chosen]
     )
+
+
+affecting = differences(lambda difference: difference.affects is not None)
 
 
 def failures(comparisons: list[Comparison]) -> set[str]:
@@ -74,19 +82,17 @@ def failures(comparisons: list[Comparison]) -> set[str]:
 @every_twin
 class TestOneStep:
     def test_agrees_except_where_known(
-        self, twin: Twin, precision: Precision, stepped: Stepped
+        self, twin: Twin, precision: Precision, outcome: Outcome
     ) -> None:
         """Everywhere but at the affected points both agree, and at every one of those they do not.
 
         So no predicate is too narrow or too wide.
         """
-        for comparison in compare(twin, precision, stepped(twin, precision)):
+        for comparison in compare(twin, precision, outcome):
             assert comparison.ok, str(comparison)
 
-    def test_grid_covers_the_space(
-        self, twin: Twin, precision: Precision, stepped: Stepped
-    ) -> None:
-        grid, _, steps = stepped(twin, precision)
+    def test_grid_covers_the_space(self, twin: Twin, outcome: Outcome) -> None:
+        grid, _, steps = outcome
         assert 1000 < len(grid.states) < 5000
         assert 0.2 < steps.truncated.mean() < 0.5
         ends = twin is not PENDULUM
@@ -94,19 +100,14 @@ class TestOneStep:
         assert ends == (steps.terminated & ~steps.truncated).any()
         assert (~steps.terminated & ~steps.truncated).any()
 
-    def test_truncated_on_the_last_step_only(
-        self, twin: Twin, precision: Precision, stepped: Stepped
-    ) -> None:
-        grid, left, right = stepped(twin, precision)
+    def test_truncated_on_the_last_step_only(self, twin: Twin, outcome: Outcome) -> None:
+        grid, left, right = outcome
         last = grid.elapsed + 1 == facts_gymnasium(twin).time_limit
         np.testing.assert_array_equal(left.truncated, last)
         np.testing.assert_array_equal(right.truncated, last)
 
-    def test_resets_where_either_flag_is_set(
-        self, twin: Twin, precision: Precision, stepped: Stepped
-    ) -> None:
-        _, *both = stepped(twin, precision)
-        for steps in both:
+    def test_resets_where_either_flag_is_set(self, outcome: Outcome) -> None:
+        for steps in outcome[1:]:
             same = (steps.first_obs == steps.obs).all(axis=1)
             np.testing.assert_array_equal(same, ~(steps.terminated | steps.truncated))
 
@@ -117,24 +118,23 @@ class TestOneStep:
         np.testing.assert_array_equal(unrounded.astype(np.float32), steps.obs)
 
     def test_tolerance_of_float32_is_needed(
-        self, twin: Twin, precision: Precision, stepped: Stepped
+        self, twin: Twin, precision: Precision, outcome: Outcome
     ) -> None:
         """Where float64 results may differ by float32's rounding they do."""
-        for comparison in compare(twin, precision, stepped(twin, precision)):
+        for comparison in compare(twin, precision, outcome):
             if comparison.rounding.of != precision and comparison.rounding.units:
-                assert comparison.row()["rel"] > 1e6 * np.finfo(precision).eps
+                assert comparison.relative > 1e6 * np.finfo(precision).eps
 
 
 class TestDifferences:
     def test_what_they_say(self) -> None:
         """Every difference names both results, under the same names, and both causes."""
-        for twin, difference in DIFFERENCES:
-            assert difference.environment == twin.env_id
+        assert len(known_differences()) == len(DIFFERENCES)
+        for _, difference in DIFFERENCES:
             assert difference.gymnax.keys() == difference.gymnasium.keys()
             for quantity, result in difference.gymnax.items():
                 assert result != difference.gymnasium[quantity]
-            assert difference.gymnax_cause
-            assert difference.gymnasium_cause
+            assert all((difference.gymnax_cause, difference.gymnasium_cause))
             assert (difference.state is None) == (difference.action is None)
 
     def test_every_kind_is_pinned(self) -> None:
@@ -157,7 +157,7 @@ class TestDifferences:
                 else:
                     assert_pinned(difference, a, b)
 
-    @differences(lambda difference: difference.affects is not None)
+    @affecting
     def test_none_is_superfluous(
         self, twin: Twin, difference: Difference, stepped: Stepped
     ) -> None:
@@ -169,7 +169,7 @@ class TestDifferences:
             expected = {*difference.gymnax} if precision in difference.precisions else set()
             assert failures(compare(unaware, precision, outcome)) == expected
 
-    @differences(lambda difference: difference.affects is not None)
+    @affecting
     def test_a_wider_predicate_fails(
         self, twin: Twin, difference: Difference, stepped: Stepped
     ) -> None:
@@ -255,7 +255,7 @@ def test_resets(twin: Twin) -> None:
     comparisons = compare_resets(twin)
     for comparison in comparisons:
         assert comparison.inside
-        assert comparison.p_value > 1e-3, comparison.row()
+        assert comparison.p_value > 1e-3, f"{comparison.side}: {comparison.variable}"
     for side in ("gymnax", "gymnasium"):
         varying = [c.samples for c in comparisons if c.side == side and np.ptp(c.samples) > 0]
         correlation = np.atleast_2d(np.corrcoef(varying)) - np.eye(len(varying))
@@ -303,25 +303,12 @@ class TestWrongVariants:
 
     @every_twin
     def test_small_error_in_the_result(
-        self, twin: Twin, precision: Precision, stepped: Stepped
+        self, twin: Twin, precision: Precision, outcome: Outcome
     ) -> None:
         """One number of the thousands, off by three times the tolerance."""
-        outcome = stepped(twin, precision)
         moved = outcome.gymnax.obs.astype(np.float64)
         allowed = twin.rounding("obs", precision).allowed(outcome.grid, moved)
         index = np.flatnonzero(~twin.affected("obs", outcome.grid, precision))[20]
         moved[index, -1] += 3 * allowed[index, -1]
         wrong = outcome._replace(gymnax=outcome.gymnax._replace(obs=moved))
         assert failures(compare(twin, precision, wrong)) == {"obs"}
-
-
-def test_report() -> None:
-    """One row per quantity and precision, each with its verdict."""
-    rows = environment_report([MOUNTAIN_CAR])
-    assert [(row["precision"], row["quantity"]) for row in rows] == [
-        (precision, quantity)
-        for precision in PRECISIONS
-        for quantity in ("obs", "reward", "terminated", "truncated")
-    ]
-    assert all(row["ok"] and row["ulp"] <= row["tolerance"] for row in rows)
-    assert len(known_differences()) == len(DIFFERENCES)

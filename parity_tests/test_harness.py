@@ -140,7 +140,6 @@ class TestCases:
             np.testing.assert_array_equal(case["fixed"], [0.0, 1.0])
 
     def test_an_axis_without_a_size(self) -> None:
-        """The message says what to pass."""
         with pytest.raises(
             ValueError, match=r"axis 'batch' has no size; pass sizes=\{'batch': 8\}"
         ):
@@ -212,7 +211,6 @@ class TestAgreement:
         assert cotangent("x", ()) == 1
 
     def test_no_gradients_if_not_asked(self) -> None:
-        """Only values are listed."""
         report = check_parity(square_sum, square_sum, {"x": normal(3)}, gradients=False)
         assert {entry.quantity for entry in report.entries} == {"value"}
 
@@ -264,22 +262,21 @@ class TestFaults:
         report = failing(lambda x: (x * x.detach()).sum())
         assert {entry.quantity for entry in report.failures()} == {"d/d x"}
 
-    def test_a_shape(self) -> None:
-        """[1] and [] are not the same, although they broadcast."""
-        assert (
-            "shapes () and (1,) differ"
-            in failing(lambda x: square_sum(x)[None]).failures()[0].fault
-        )
-
-    def test_a_type(self) -> None:
-        """Computing in float64 where float32 is asked for hides errors."""
-        report = failing(lambda x: square_sum(x.double()), gradients=False)
-        assert {entry.fault for entry in report.failures()} == {"torch computed in float64"}
-
-    def test_an_output_of_one_side_only(self) -> None:
-        """A forgotten metric."""
-        report = failing(lambda x: {"a": x, "b": x}, lambda x: {"a": x}, gradients=False)
-        assert report.failures()[0].fault == "only torch has it"
+    @pytest.mark.parametrize(
+        ("torch_fn", "jax_fn", "fault"),
+        [
+            # [1] and [] are not the same, although they broadcast.
+            (lambda x: square_sum(x)[None], square_sum, "shapes () and (1,) differ"),
+            # Computing in float64 where float32 is asked for hides errors.
+            (lambda x: square_sum(x.double()), square_sum, "torch computed in float64"),
+            # A forgotten metric.
+            (lambda x: {"a": x, "b": x}, lambda x: {"a": x}, "only torch has it"),
+        ],
+        ids=["shape", "type", "output of one side only"],
+    )
+    def test_what_is_wrong_beside_the_numbers(self, torch_fn: Any, jax_fn: Any, fault: str) -> None:
+        report = failing(torch_fn, jax_fn, gradients=False)
+        assert {entry.fault for entry in report.failures()} == {fault}
 
     def test_an_infinity(self) -> None:
         """It does not agree with a number, however large."""

@@ -57,40 +57,38 @@ def test_gradients_flow_through_renaming() -> None:
 KERNEL, BIAS = np.zeros((2, 2)), np.zeros(2)
 
 
+FLAX = weights.rename_to_torch
+TORCH = weights.rename_to_jax
+
+
 @pytest.mark.parametrize(
-    ("params", "message"),
+    ("rename", "params", "message"),
     [
-        ({"params": {"a": {"kernel": KERNEL}}}, "layer 'a' has no 'bias'"),
-        ({"params": {"a": {"bias": BIAS}}}, "layer 'a' has no 'kernel'"),
+        (FLAX, {"params": {"a": {"kernel": KERNEL}}}, "layer 'a' has no 'bias'"),
+        (FLAX, {"params": {"a": {"bias": BIAS}}}, "layer 'a' has no 'kernel'"),
         (
+            FLAX,
             {"params": {"a": {"kernel": KERNEL, "bias": BIAS, "scale": BIAS}}},
             "unknown parameter 'a.scale'",
         ),
-        ({"params": {"temperature": BIAS}}, "unknown parameter 'temperature'"),
-        ({"batch_stats": {}}, "expected the one entry 'params', got .'batch_stats'"),
-        ({"params": {}, "batch_stats": {}}, "got .'batch_stats', 'params'"),
-        ({"params": {"a": {"kernel": BIAS, "bias": BIAS}}}, "2 or 4 axes, not 1"),
+        (FLAX, {"params": {"temperature": BIAS}}, "unknown parameter 'temperature'"),
+        (FLAX, {"batch_stats": {}}, "expected the one entry 'params', got .'batch_stats'"),
+        (FLAX, {"params": {}, "batch_stats": {}}, "got .'batch_stats', 'params'"),
+        (FLAX, {"params": {"a": {"kernel": BIAS, "bias": BIAS}}}, "2 or 4 axes, not 1"),
+        (TORCH, {"a.weight": KERNEL}, "layer 'a' has no 'bias'"),
+        (TORCH, {"a.bias": BIAS}, "layer 'a' has no 'weight'"),
+        (
+            TORCH,
+            {"a.weight": KERNEL, "a.bias": BIAS, "a.scale": BIAS},
+            "unknown parameter 'a.scale'",
+        ),
+        (TORCH, {"weight": KERNEL}, "unknown parameter 'weight'"),
     ],
 )
-def test_what_flax_params_must_be(params: Any, message: str) -> None:
-    """The message names what is wrong."""
+def test_what_params_must_be(rename: Any, params: Any, message: str) -> None:
+    """Before they are renamed; the message names what is wrong."""
     with pytest.raises(weights.WeightsError, match=message):
-        weights.rename_to_torch(params)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"a.weight": KERNEL}, "layer 'a' has no 'bias'"),
-        ({"a.bias": BIAS}, "layer 'a' has no 'weight'"),
-        ({"a.weight": KERNEL, "a.bias": BIAS, "a.scale": BIAS}, "unknown parameter 'a.scale'"),
-        ({"weight": KERNEL}, "unknown parameter 'weight'"),
-    ],
-)
-def test_what_torch_params_must_be(params: Any, message: str) -> None:
-    """The message names what is wrong."""
-    with pytest.raises(weights.WeightsError, match=message):
-        weights.rename_to_jax(params)
+        rename(params)
 
 
 def test_float64_is_never_rounded_in_silence() -> None:

@@ -39,9 +39,6 @@ MOMENTS = (optax.ScaleByAdamState, optax.ScaleByRmsState, optax.TraceState)
 def rename_to_torch(params: FlaxParams) -> TorchParams:
     """Flax parameters by PyTorch's names and in its layout, of whatever array type they are.
 
-    Args:
-        params: `{"params": {...}}`.
-
     Raises:
         WeightsError: A name is unknown, or a layer lacks its kernel or bias.
     """
@@ -54,9 +51,6 @@ def rename_to_torch(params: FlaxParams) -> TorchParams:
 
 def rename_to_jax(params: TorchParams) -> FlaxParams:
     """PyTorch parameters by flax's names and in its layout; the inverse of `rename_to_torch`.
-
-    Args:
-        params: `{"layer.weight", "layer.bias", ...}`.
 
     Raises:
         WeightsError: A name is unknown, or a layer lacks its weight or bias.
@@ -83,12 +77,7 @@ def params_to_jax(params: TorchParams) -> FlaxParams:
 
 
 def optimizer_to_torch(opt_state: Any, params: FlaxParams) -> Any:
-    """The state of one of the config's optimizers, out of an optax chain.
-
-    Args:
-        opt_state: JAX's, of Adam, AdamW, RMSProp or plain gradient descent.
-        params: Whose moments they are.
-    """
+    """The state of one of the config's optimizers, out of an optax chain."""
     state = moments_in(opt_state, params)
     if isinstance(state, optax.ScaleByAdamState):
         moments = params_to_torch(state.mu), params_to_torch(state.nu)

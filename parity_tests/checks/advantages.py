@@ -8,15 +8,21 @@ import numpy as np
 import jax_ppo
 import torch_ref
 from parity_tests import oracles
-from parity_tests.checks.check import Check
+from parity_tests.checks.check import Check, exported
 from parity_tests.compare import Tolerance
 from parity_tests.inputs import Boundary, flags, normal, uniform
 from parity_tests.measure import wide
 from parity_tests.sides import cotangent
 
-ARGUMENTS = (
-    *("rewards", "values", "next_values", "terminated", "truncated", "gamma", "gae_lambda"),
-)
+ARGUMENTS = {
+    "rewards": normal("num_steps", "num_envs"),
+    "values": normal("num_steps", "num_envs", scale=3.0),
+    "next_values": normal("num_steps", "num_envs", scale=3.0),
+    "terminated": flags("num_steps", "num_envs"),
+    "truncated": flags("num_steps", "num_envs"),
+    "gamma": uniform(low=0.0, high=1.0),
+    "gae_lambda": uniform(low=0.0, high=1.0),
+}
 
 
 def estimated(advantage_fn: Any, *arguments: Any) -> Any:
@@ -29,15 +35,7 @@ GAE = Check(
     name="compute_gae",
     jax_fn=partial(estimated, jax_ppo.compute_gae),
     torch_fn=partial(estimated, torch_ref.compute_gae),
-    inputs={
-        "rewards": normal("num_steps", "num_envs"),
-        "values": normal("num_steps", "num_envs", scale=3.0),
-        "next_values": normal("num_steps", "num_envs", scale=3.0),
-        "terminated": flags("num_steps", "num_envs"),
-        "truncated": flags("num_steps", "num_envs"),
-        "gamma": uniform(low=0.0, high=1.0),
-        "gae_lambda": uniform(low=0.0, high=1.0),
-    },
+    inputs=ARGUMENTS,
     oracle=oracles.gae,
     terms=oracles.gae_terms,
     sizes={"num_steps": 5, "num_envs": 2},
@@ -51,9 +49,7 @@ WEIGHTS = cotangent("value", (4,))
 
 NORMALIZE_ADVANTAGES = Check(
     level=2,
-    name="normalize_advantages",
-    jax_fn=jax_ppo.normalize_advantages,
-    torch_fn=torch_ref.normalize_advantages,
+    **exported("normalize_advantages"),
     inputs={"advantages": normal(12)},
     oracle=oracles.normalized_advantages,
     terms=oracles.normalized_advantages_terms,

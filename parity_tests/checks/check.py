@@ -65,6 +65,11 @@ class Check:
         return dataclasses.replace(self, **changes)
 
 
+def exported(name: str) -> dict[str, Any]:
+    """Name and both sides of a check, for a function that both packages export."""
+    return {"name": name, "jax_fn": getattr(jax_ppo, name), "torch_fn": getattr(torch_ref, name)}
+
+
 def written_once(function: Callable[..., Any]) -> dict[str, Any]:
     """Both sides of a check, for a function whose first argument is the package to call.
 

@@ -2,19 +2,15 @@
 
 import numpy as np
 
-import jax_ppo
-import torch_ref
 from parity_tests import oracles
-from parity_tests.checks.check import Check
+from parity_tests.checks.check import Check, exported
 from parity_tests.compare import Tolerance
 from parity_tests.inputs import normal
 
 CHECKS = (
     Check(
         level=1,
-        name="approx_kl",
-        jax_fn=jax_ppo.approx_kl,
-        torch_fn=torch_ref.approx_kl,
+        **exported("approx_kl"),
         inputs={"log_ratio": normal(16, scale=0.3, extremes={"far": 20.0, "tiny": 1e-6})},
         oracle=oracles.approx_kl,
         terms=oracles.approx_kl_terms,
@@ -22,9 +18,7 @@ CHECKS = (
     ),
     Check(
         level=1,
-        name="clip_fraction",
-        jax_fn=jax_ppo.clip_fraction,
-        torch_fn=torch_ref.clip_fraction,
+        **exported("clip_fraction"),
         inputs={"ratio": normal("batch_size", loc=1.0, scale=0.3), "clip_eps": np.asarray(0.25)},
         oracle=oracles.clip_fraction,
         gradients=False,
@@ -33,9 +27,7 @@ CHECKS = (
     ),
     Check(
         level=1,
-        name="explained_variance",
-        jax_fn=jax_ppo.explained_variance,
-        torch_fn=torch_ref.explained_variance,
+        **exported("explained_variance"),
         inputs={"values": normal("batch_size"), "returns": normal("batch_size", loc=1.0)},
         oracle=oracles.explained_variance,
         terms=oracles.explained_variance_terms,

@@ -15,8 +15,7 @@ from parity_tests import oracle_update, oracles, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.optimizer import MOMENTUM, USUAL, Own, jax_outcome
 from parity_tests.checks.tiny import BASE, Architecture
-from parity_tests.checks.update import oracle_outcome, sizes
-from parity_tests.compare import Tolerance
+from parity_tests.checks.update import oracle_outcome, sizes, whole_check
 from parity_tests.measure import wide
 from torch_ref.ppo import learn as torch_learn
 
@@ -148,12 +147,9 @@ def _oracle_batch(params: Any, transitions: Any, config: Any, setting: Any) -> d
     log_prob, _ = oracle_update.log_prob_and_entropy(policy, log_std, flat["action"], setting)
     advantages, returns = oracles.gae(
         transitions["reward"],
-        values.reshape(shape),
-        next_values.reshape(shape),
-        transitions["terminated"],
-        transitions["truncated"],
-        config.gamma,
-        config.gae_lambda,
+        *(values.reshape(shape), next_values.reshape(shape)),
+        *(transitions["terminated"], transitions["truncated"]),
+        *(config.gamma, config.gae_lambda),
     )
     batch = {
         "obs": flat["obs"],
@@ -198,25 +194,8 @@ def _sizes(params: Any, *_: Any) -> dict[str, Any]:
 
 def learn_check(learning: Learning) -> Check:
     """One update of a training, from its rollout."""
-    config = learning.architecture.config
-    rng = np.random.default_rng(2)
-    permutations = [rng.permutation(config.batch_size) for _ in range(config.update_epochs)]
-    return Check(
-        level=5,
-        name=f"learn: {learning.architecture.name}",
-        jax_fn=learning.on_jax,
-        torch_fn=learning.on_torch,
-        inputs={
-            "params": learning.architecture.params(),
-            "transitions": _transitions(learning.architecture),
-            "permutations": np.stack(permutations),
-        },
-        oracle=learning.by_oracle,
-        gradients=False,
-        samples=1,
-        terms=_sizes,
-        tolerance=Tolerance(8, 0, oracle_value=80),
-    )
+    transitions = _transitions(learning.architecture)
+    return whole_check("learn", learning, {"transitions": transitions}, _sizes)
 
 
 RMSPROP_LEARNING = Learning(RMSPROP)

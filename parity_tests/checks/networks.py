@@ -1,5 +1,6 @@
 """Networks forward, and the whole loss back to every parameter and every sample."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ BATCH_SIZE = 4
 PARTS = ("policy_loss", "value_loss", "entropy", "kl")
 """The others are diagnostics."""
 
+COEFFICIENTS = ("clip_eps", "kl_coef")
+"""Arguments of a loss, in the order of the check's."""
+
 
 def forward_check(architecture: Architecture) -> Check:
     """Outputs of the network and their gradients in parameters and observations."""
@@ -27,10 +31,7 @@ def forward_check(architecture: Architecture) -> Check:
         torch_fn=lambda params, obs: architecture.torch_network().apply(
             weights.rename_to_torch(params), obs
         ),
-        inputs={
-            "params": architecture.params(),
-            "obs": architecture.samples(BATCH_SIZE)["obs"],
-        },
+        inputs={"params": architecture.params(), "obs": architecture.samples(BATCH_SIZE)["obs"]},
         oracle=lambda params, obs: _outputs(architecture, params, obs),
         samples=1,
         tolerance=Tolerance(4, 8, slope=1.0),
@@ -49,28 +50,16 @@ def loss_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_loss)
     return Check(
         level=2,
         name=f"loss of a network: {architecture.name}",
-        jax_fn=lambda params, batch, clip_eps, kl: _differentiable(
-            jax_ppo.ppo_loss,
-            *_sides_arguments(jax_ppo, architecture, params, batch),
-            clip_eps=clip_eps,
-            kl_coef=kl,
-        ),
-        torch_fn=lambda params, batch, clip_eps, kl: _differentiable(
-            torch_loss,
-            *_sides_arguments(torch_ref, architecture, params, batch),
-            clip_eps=clip_eps,
-            kl_coef=kl,
-        ),
+        jax_fn=partial(_differentiable, jax_ppo, jax_ppo.ppo_loss, architecture),
+        torch_fn=partial(_differentiable, torch_ref, torch_loss, architecture),
         inputs={
             "params": architecture.params(),
             "batch": samples,
             "clip_eps": np.asarray(0.2),
             "kl_coef": None if kl_coef is None else np.asarray(kl_coef),
         },
-        oracle=lambda params, batch, clip_eps, kl: _loss(architecture, params, batch, clip_eps, kl),
-        terms=lambda params, batch, clip_eps, kl: _loss_terms(
-            _loss(architecture, params, batch, clip_eps, kl), architecture, kl
-        ),
+        oracle=partial(_loss, architecture),
+        terms=partial(_loss_terms, architecture),
         samples=1,
         tolerance=Tolerance(8, 16, slope=0.5),
     )
@@ -88,9 +77,12 @@ def _sides_arguments(
     return distribution, values, architecture.batch(package, batch), architecture.config
 
 
-def _differentiable(loss_fn: Any, *arguments: Any, clip_eps: Any, kl_coef: Any) -> dict[str, Any]:
+def _differentiable(
+    package: Any, loss_fn: Any, architecture: Architecture, params: Any, batch: Any, *numbers: Any
+) -> dict[str, Any]:
     """The loss and those of its parts that gradients flow through."""
-    loss, metrics = loss_fn(*arguments, clip_eps=clip_eps, kl_coef=kl_coef)
+    arguments = _sides_arguments(package, architecture, params, batch)
+    loss, metrics = loss_fn(*arguments, **dict(zip(COEFFICIENTS, numbers, strict=True)))
     return _select(loss, metrics.as_dict())
 
 
@@ -98,8 +90,11 @@ def _select(loss: Any, metrics: dict[str, Any]) -> dict[str, Any]:
     return {"loss": loss, "parts": {name: metrics[name] for name in PARTS if name in metrics}}
 
 
-def _loss_terms(outputs: Any, architecture: Architecture, kl_coef: Any) -> Any:
+def _loss_terms(
+    architecture: Architecture, params: Any, batch: Any, clip_eps: Any, kl_coef: Any
+) -> Any:
     """Sizes of what is added up; a divergence is a sum of terms of order 1 that nearly cancel."""
+    outputs = _loss(architecture, params, batch, clip_eps, kl_coef)
     parts = {name: abs(value) + 1 for name, value in outputs["parts"].items()}
     config = architecture.config
     total = parts["policy_loss"] + config.vf_coef * parts["value_loss"]

@@ -1,5 +1,6 @@
 """Running statistics, and what is normalized with them."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,20 +54,19 @@ def _stats(package: Any, mean: Any, var: Any) -> Any:
 BATCH = normal("num_envs", 3, loc=2.0)
 OTHER = normal("num_envs", 3, loc=-1.0, scale=5.0)
 
+values_check = partial(
+    Check, level=1, gradients=False, sizes={"num_envs": 8}, tolerance=Tolerance(1.5, 0)
+)
+
 CHECKS = (
-    Check(
-        level=1,
+    values_check(
         name="update_stats",
         **written_once(stream_statistics),
         inputs={"first": BATCH, "second": OTHER, "third": normal(2, 3)},
         oracle=stream_oracle,
         terms=stream_terms,
-        gradients=False,
-        sizes={"num_envs": 8},
-        tolerance=Tolerance(1.5, 0),
     ),
-    Check(
-        level=1,
+    values_check(
         name="normalize",
         **written_once(normalized),
         inputs={
@@ -77,18 +77,11 @@ CHECKS = (
         },
         oracle=lambda mean, std, values, clip: oracles.normalized(mean, std * std, values, clip),
         terms=lambda mean, std, values, _: (abs(mean) + abs(values)) / np.sqrt(std**2 + 1e-8),
-        gradients=False,
-        sizes={"num_envs": 8},
-        tolerance=Tolerance(1.5, 0),
     ),
-    Check(
-        level=1,
+    values_check(
         name="scale",
         **written_once(scaled),
         inputs={"std": normal(loc=2.0, scale=0.2), "values": normal("num_envs"), "clip": 1.0},
         oracle=lambda std, values, clip: oracles.scaled(std * std, values, clip),
-        gradients=False,
-        sizes={"num_envs": 8},
-        tolerance=Tolerance(1.5, 0),
     ),
 )

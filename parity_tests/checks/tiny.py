@@ -1,6 +1,6 @@
 """Actor-critics small enough to differentiate without autodiff, in every architecture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -45,29 +45,10 @@ class Architecture:
         return package.make_network(self.config, env)
 
     def setting(self, **changes: Any) -> oracle_update.Setting:
-        """The settings of the oracle."""
-        config = self.config
-        coefficients = {
-            "clip_eps": config.clip_eps,
-            "value_clip_eps": config.value_clip_eps,
-            "vf_coef": config.vf_coef,
-            "ent_coef": config.ent_coef,
-            "kl_coef": config.kl_coef,
-            "target_kl": config.target_kl,
-            "advantage_normalization": config.advantage_normalization,
-            "num_minibatches": config.num_minibatches,
-            "optimizer": config.optimizer,
-            "learning_rate": config.learning_rate,
-            "adam_eps": config.adam_eps,
-            "weight_decay": config.weight_decay,
-            "max_grad_norm": config.max_grad_norm,
-        }
-        return oracle_update.Setting(
-            discrete=self.discrete,
-            activation=config.activation,
-            conv_stride=config.conv_stride,
-            **{**coefficients, **changes},
-        )
+        """The settings of the oracle: those of the config, by the same names."""
+        names = {field.name for field in fields(oracle_update.Setting)} - {"discrete", *changes}
+        same = {name: getattr(self.config, name) for name in names}
+        return oracle_update.Setting(discrete=self.discrete, **same, **changes)
 
     def params(self, seed: int = 0) -> dict[str, Any]:
         """Parameters of order one in flax's layout, float64: biases and log_std too are random."""
@@ -101,6 +82,12 @@ class Architecture:
         }
         return batch if self.discrete else {**batch, "old_log_std": old_log_std}
 
+    def permutations(self) -> np.ndarray:
+        """The order of the samples in each epoch [update_epochs, batch_size]."""
+        rng = np.random.default_rng(2)
+        epochs = range(self.config.update_epochs)
+        return np.stack([rng.permutation(self.config.batch_size) for _ in epochs])
+
     def old_distribution(self, package: Any, batch: dict[str, Any]) -> Any:
         """The policy that collected the samples; None without a KL penalty."""
         if self.config.kl_coef is None:
@@ -112,15 +99,9 @@ class Architecture:
 
     def batch(self, package: Any, batch: dict[str, Any]) -> Any:
         """Samples as one of the packages takes them."""
-        return package.Batch(
-            obs=batch["obs"],
-            action=batch["action"],
-            old_distribution=self.old_distribution(package, batch),
-            old_log_prob=batch["old_log_prob"],
-            old_value=batch["old_value"],
-            advantages=batch["advantages"],
-            returns=batch["returns"],
-        )
+        names = ("obs", "action", "old_log_prob", "old_value", "advantages", "returns")
+        old_distribution = self.old_distribution(package, batch)
+        return package.Batch(old_distribution=old_distribution, **{n: batch[n] for n in names})
 
 
 def _rows(package: Any, batch: dict[str, Any]) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 import jax_ppo
 import torch_ref
@@ -52,11 +51,8 @@ def sizes(params: Any, *_: Any) -> dict[str, Any]:
     names = weights.rename_to_torch(params)
     return {
         "metrics": {
-            "policy_loss": 1.0,
-            "loss": 1.0,
-            "kl": 1.0,
-            "approx_kl": 0.2,
-            "approx_kl_max": 0.2,
+            **dict.fromkeys(("policy_loss", "loss", "kl"), 1.0),
+            **dict.fromkeys(("approx_kl", "approx_kl_max"), 0.2),
         },
         "mu": dict.fromkeys(names, 0.1),
         "params": dict.fromkeys(names, 1.0),
@@ -116,24 +112,27 @@ class Updates:
 
 def update_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_loss) -> Check:
     """One update of one architecture."""
-    updates = Updates(architecture, torch_loss)
-    config = architecture.config
-    rng = np.random.default_rng(2)
-    permutations = [rng.permutation(config.batch_size) for _ in range(config.update_epochs)]
+    samples = architecture.samples(architecture.config.batch_size)
+    return whole_check("update", Updates(architecture, torch_loss), {"batch": samples}, sizes)
+
+
+def whole_check(what: str, updates: Any, samples: dict[str, Any], terms: Any) -> Check:
+    """A check of `Updates`, or of anything else that has an architecture and the same methods."""
+    architecture = updates.architecture
     return Check(
         level=5,
-        name=f"update: {architecture.name}",
+        name=f"{what}: {architecture.name}",
         jax_fn=updates.on_jax,
         torch_fn=updates.on_torch,
         inputs={
             "params": architecture.params(),
-            "batch": architecture.samples(config.batch_size),
-            "permutations": np.stack(permutations),
+            **samples,
+            "permutations": architecture.permutations(),
         },
         oracle=updates.by_oracle,
         gradients=False,
         samples=1,
-        terms=sizes,
+        terms=terms,
         tolerance=Tolerance(8, 0, oracle_value=80),
     )
 

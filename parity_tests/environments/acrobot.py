@@ -8,16 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.classic_control import acrobot
 
-from parity_tests.environments.twin import (
-    EXACT,
-    Difference,
-    Grid,
-    Rounding,
-    Twin,
-    action_dtype,
-    make_grid,
-    observation_dtype,
-)
+from parity_tests.environments import twin
+from parity_tests.environments.twin import Difference, Grid, Rounding, Twin
 from parity_tests.precision import precision_of
 
 ID = "Acrobot-v1"
@@ -63,14 +55,11 @@ def _next_obs(states: jax.Array, actions: jax.Array) -> jax.Array:
     return step(jax.random.key(0), state, actions, params)[0]
 
 
-def hang(obs: np.ndarray) -> float:
-    """No torque: the links swing a little, as they were started."""
-    return 1.0
-
+AFTER_ACTION_3 = 0.99991202, -0.01326257, 0.99941224, 0.03428052, -0.12866183, 0.33450112
+"""What gymnax observes from rest."""
 
 DIFFERENCES = (
     Difference(
-        environment=ID,
         what="An angle of exactly pi becomes -pi in gymnax and stays in Gymnasium: cosine and "
         "sine, and so observations, are the same but for rounding.",
         gymnax={"state": (-math.pi, 0.0, 0.0, 0.0)},
@@ -82,15 +71,8 @@ DIFFERENCES = (
         precisions=("float64",),
     ),
     Difference(
-        environment=ID,
         what="Action 3 does not exist: gymnax takes the last torque, Gymnasium raises.",
-        gymnax={
-            "invalid_action": (
-                *(0.99991202, -0.01326257),
-                *(0.99941224, 0.03428052),
-                *(-0.12866183, 0.33450112),
-            )
-        },
+        gymnax={"invalid_action": AFTER_ACTION_3},
         gymnasium={"invalid_action": "IndexError"},
         gymnax_cause=f"{GYMNAX}, step_env: JAX clamps an index to the array.",
         gymnasium_cause=f"{GYMNASIUM}, step: the torque is looked up in a list.",
@@ -99,7 +81,6 @@ DIFFERENCES = (
         reachable=False,
     ),
     Difference(
-        environment=ID,
         what="In double precision a reset draws a float64 state in gymnax, and one rounded to "
         "float32 in Gymnasium.",
         gymnax={"reset_dtype": "float64"},
@@ -108,17 +89,15 @@ DIFFERENCES = (
         gymnasium_cause=f"{GYMNASIUM}, reset: the draw is rounded; steps compute in float64.",
         precisions=("float64",),
     ),
-    observation_dtype(ID, f"{GYMNASIUM}, _get_ob"),
-    action_dtype(ID),
+    twin.observation_dtype(f"{GYMNASIUM}, _get_ob"),
+    twin.ACTION_DTYPE,
 )
 
 ACROBOT = Twin(
     env_id=ID,
     fields=FIELDS,
-    attributes={},
     observe=observe,
-    keeps="float64",
-    grid=make_grid(
+    grid=twin.make_grid(
         axes=(
             (-math.pi, -2.0, -0.4, 0.0, 1.3, 2.6, 3.1),
             (-3.0, -1.7, 0.0, 0.6, 2.2, math.pi),
@@ -136,8 +115,7 @@ ACROBOT = Twin(
             16, "float64", "order of operations; four stages amplify it", sensitivity
         ),
     },
-    reward_rounding={"float32": EXACT, "float64": EXACT},
     reset_bounds=((-0.1, 0.1),) * 4,
-    policy=hang,
+    policy=lambda _: 1.0,  # no torque: the links swing a little, as they were started
     differences=DIFFERENCES,
 )

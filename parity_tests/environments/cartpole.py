@@ -5,16 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from parity_tests.environments.twin import (
-    EXACT,
-    Difference,
-    Grid,
-    Rounding,
-    Twin,
-    action_dtype,
-    make_grid,
-    observation_dtype,
-)
+from parity_tests.environments import twin
+from parity_tests.environments.twin import Difference, Grid, Twin
 from parity_tests.measure import Precision
 
 ID = "CartPole-v1"
@@ -28,11 +20,6 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 TAU = 0.02
 """Seconds in a step."""
-
-
-def observe(state: np.ndarray) -> np.ndarray:
-    """All four variables."""
-    return state
 
 
 def beyond(values: np.ndarray, limit: float, precision: Precision) -> np.ndarray:
@@ -49,10 +36,8 @@ def next_values(grid: Grid, variable: int) -> np.ndarray:
 def between_limits(variable: int, grid: Grid, precision: Precision) -> np.ndarray:
     """Beyond the float64 limit and not beyond the float32 one, and no other reason to end."""
     moved = next_values(grid, variable)
-    between = beyond(moved, LIMITS[variable], "float64") & ~beyond(
-        moved, LIMITS[variable], "float32"
-    )
-    other = 2 - variable
+    limit, other = LIMITS[variable], 2 - variable
+    between = beyond(moved, limit, "float64") & ~beyond(moved, limit, "float32")
     return between & ~beyond(next_values(grid, other), LIMITS[other], "float32")
 
 
@@ -72,7 +57,6 @@ def limit_difference(variable: int, name: str) -> Difference:
     limit = float(np.float32(LIMITS[variable]))
     state = tuple(limit if i == variable else 0.0 for i in range(4))
     return Difference(
-        environment=ID,
         what=f"A {name} of {limit!r}, the float32 nearest to its limit {LIMITS[variable]!r}, "
         "ends the episode in Gymnasium and not in gymnax.",
         gymnax={"terminated": False},
@@ -97,7 +81,6 @@ DIFFERENCES = (
     limit_difference(0, "position"),
     limit_difference(2, "pole angle"),
     Difference(
-        environment=ID,
         what="A step from a state that is terminal already is rewarded with 0 in gymnax, with 1 "
         "in Gymnasium if it is the first since the reset.",
         gymnax={"reward": 0.0},
@@ -112,7 +95,6 @@ DIFFERENCES = (
         reachable=False,
     ),
     Difference(
-        environment=ID,
         what="Velocities are bounded by the largest float32 in gymnax's observation space, by "
         "infinity in Gymnasium's.",
         gymnax={"obs_low": space_bounds(-1, FLOAT32_MAX), "obs_high": space_bounds(1, FLOAT32_MAX)},
@@ -121,7 +103,6 @@ DIFFERENCES = (
         gymnasium_cause=f"{GYMNASIUM}, __init__.",
     ),
     Difference(
-        environment=ID,
         what="Action 2 does not exist: gymnax pushes with three times the force, Gymnasium raises.",
         gymnax={"invalid_action": (0.0, 0.5853658, 0.0, -0.8780488)},
         gymnasium={"invalid_action": "AssertionError"},
@@ -131,17 +112,15 @@ DIFFERENCES = (
         action=2,
         reachable=False,
     ),
-    observation_dtype(ID, f"{GYMNASIUM}, step"),
-    action_dtype(ID),
+    twin.observation_dtype(f"{GYMNASIUM}, step"),
+    twin.ACTION_DTYPE,
 )
 
 CARTPOLE = Twin(
     env_id=ID,
     fields=("x", "x_dot", "theta", "theta_dot"),
     attributes={"steps_beyond_terminated": None},
-    observe=observe,
-    keeps="float64",
-    grid=make_grid(
+    grid=twin.make_grid(
         axes=(
             (-4.8, -2.4, -2.39, 0.0, 1.0, 2.4, 3.0),
             (-4.0, -0.4, 0.0, 0.6, 4.0),
@@ -151,11 +130,6 @@ CARTPOLE = Twin(
         actions=np.array([0, 1]),
         time_limit=500,
     ),
-    obs_rounding={
-        "float32": Rounding(2, "float32", "gymnax computes in float32"),
-        "float64": Rounding(2, "float64", "order of operations"),
-    },
-    reward_rounding={"float32": EXACT, "float64": EXACT},
     reset_bounds=((-0.05, 0.05),) * 4,
     policy=balance,
     differences=DIFFERENCES,

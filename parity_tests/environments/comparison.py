@@ -37,8 +37,6 @@ class Comparison:
     """What gymnax computes in, and what the states are rounded to."""
     points: int
     """States and actions at which the two must agree."""
-    affected: int
-    """States and actions at which they do not, by a known difference."""
     agreeing: tuple[int, ...]
     """Those of the affected at which they agree all the same: the predicate is too wide."""
     errors: Errors
@@ -54,27 +52,14 @@ class Comparison:
         return self.rounding.units * self.errors.share
 
     @property
+    def relative(self) -> float:
+        """The worst error relative to the scale of its rounding."""
+        return self.units * float(np.finfo(self.rounding.of).eps)
+
+    @property
     def ok(self) -> bool:
         """Whether both agree at every point, except those known, where they do not."""
         return self.errors.share <= 1 and not self.agreeing
-
-    def row(self) -> dict[str, Any]:
-        """It as a line of a table; "rel", "ulp" and "tolerance" are relative to the scale."""
-        return {
-            "environment": self.environment,
-            "quantity": self.quantity,
-            "precision": self.precision,
-            "points": self.points,
-            "affected": self.affected,
-            "abs": self.errors.absolute,
-            "rel": self.units * float(np.finfo(self.rounding.of).eps),
-            "ulp": self.units,
-            "tolerance": self.rounding.units,
-            "ulp_of": self.rounding.of,
-            "reason": self.rounding.reason,
-            "of_allowed": self.errors.share,
-            "ok": self.ok,
-        }
 
     def __str__(self) -> str:
         """Where they are furthest apart, with both values."""
@@ -92,10 +77,8 @@ def step_both(
 ) -> Outcome:
     """One step of both libraries from every point of a twin's grid.
 
-    Args:
-        twin: The environment.
-        precision: What gymnax computes in, and what the states are rounded to.
-        env_params: gymnax parameters to change, which should make a difference.
+    `precision` is what gymnax computes in, and what the states are rounded to; `env_params` are
+    gymnax parameters to change, which should make a difference.
     """
     grid = twin.points(precision)
     stepped = step_gymnax(twin, grid, precision, env_params)
@@ -103,13 +86,7 @@ def step_both(
 
 
 def compare(twin: Twin, precision: Precision, outcome: Outcome | None = None) -> list[Comparison]:
-    """Every quantity that a step gives, compared over the grid.
-
-    Args:
-        twin: The environment, with the differences that are known.
-        precision: Of the outcome.
-        outcome: Of `step_both`; None: obtained here.
-    """
+    """Every quantity that a step gives, compared over the grid; by default steps both here."""
     outcome = outcome or step_both(twin, precision)
     return [_compare_quantity(twin, q, precision, outcome) for q in STEP_QUANTITIES]
 
@@ -132,7 +109,6 @@ def _compare_quantity(
         quantity=quantity,
         precision=precision,
         points=len(kept),
-        affected=int(affected.sum()),
         agreeing=tuple(np.flatnonzero(affected & agree).tolist()),
         errors=errors,
         worst=outcome.grid.take(kept[errors.where[0]] if errors.where else slice(0)),
@@ -173,32 +149,10 @@ class ResetComparison:
             return float((self.samples == low).all())
         return float(stats.kstest(self.samples, "uniform", (low, high - low)).pvalue)
 
-    def row(self) -> dict[str, Any]:
-        """It as a line of a table."""
-        return {
-            "environment": self.environment,
-            "variable": self.variable,
-            "side": self.side,
-            "bounds": self.bounds,
-            "samples": len(self.samples),
-            "least": float(np.min(self.samples)),
-            "greatest": float(np.max(self.samples)),
-            "inside": self.inside,
-            "p_value": self.p_value,
-        }
-
 
 def compare_resets(twin: Twin, samples: int = 4000) -> list[ResetComparison]:
-    """What both libraries draw at a reset, variable by variable.
-
-    Args:
-        twin: The environment.
-        samples: How many resets.
-    """
-    drawn = {
-        "gymnax": reset_gymnax(twin, samples),
-        "gymnasium": reset_gymnasium(twin, samples),
-    }
+    """What both libraries draw at so many resets, variable by variable."""
+    drawn = {"gymnax": reset_gymnax(twin, samples), "gymnasium": reset_gymnasium(twin, samples)}
     return [
         ResetComparison(twin.env_id, name, side, twin.reset_bounds[i], states[:, i])
         for side, states in drawn.items()

@@ -4,14 +4,8 @@ import math
 
 import numpy as np
 
-from parity_tests.environments.twin import (
-    Difference,
-    Grid,
-    Rounding,
-    Twin,
-    make_grid,
-    observation_dtype,
-)
+from parity_tests.environments import twin
+from parity_tests.environments.twin import Difference, Grid, Rounding, Twin
 
 ID = "Pendulum-v1"
 GYMNAX = "environments/classic_control/pendulum.py"
@@ -54,14 +48,8 @@ def torque_cost(grid: Grid) -> np.ndarray:
     return 0.001 * np.clip(grid.actions[:, 0], -2, 2) ** 2 + FLOAT64 * cost_scale(grid)
 
 
-def rest(obs: np.ndarray) -> float:
-    """No torque; no episode ends before the time limit."""
-    return 0.0
-
-
 DIFFERENCES = (
     Difference(
-        environment=ID,
         what="In double precision Gymnasium still takes the torque, its square and its triple in "
         "float32, which shows in reward and velocity.",
         gymnax={"obs": (0.9999659689430206, 0.00824990641438099, 0.165), "reward": -0.00121},
@@ -76,20 +64,15 @@ DIFFERENCES = (
         action=1.1,
         precisions=("float64",),
     ),
-    observation_dtype(ID, f"{GYMNASIUM}, _get_obs"),
+    twin.observation_dtype(f"{GYMNASIUM}, _get_obs"),
 )
 
 PENDULUM = Twin(
     env_id=ID,
     fields=("theta", "theta_dot"),
-    attributes={},
     observe=observe,
-    keeps="float64",
-    grid=make_grid(
-        axes=(
-            (*ANGLES, *FAR_ANGLES),
-            (-8.0, -7.9, -4.0, -1.0, 0.0, 0.2, 2.0, 7.5, 8.0),
-        ),
+    grid=twin.make_grid(
+        axes=((*ANGLES, *FAR_ANGLES), (-8.0, -7.9, -4.0, -1.0, 0.0, 0.2, 2.0, 7.5, 8.0)),
         actions=np.array([[-2.5], [-2.0], [-0.7], [0.0], [0.1], [1.0], [2.0], [3.0]]),
         time_limit=200,
     ),
@@ -102,6 +85,6 @@ PENDULUM = Twin(
         "float64": Rounding(2, "float32", TORQUE, torque_cost),
     },
     reset_bounds=((-math.pi, math.pi), (-1.0, 1.0)),
-    policy=rest,
+    policy=lambda _: 0.0,  # no torque; no episode ends before the time limit
     differences=DIFFERENCES,
 )

@@ -35,11 +35,7 @@ class Unrounded(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray]):
     """A Gymnasium environment whose observations are not rounded to float32."""
 
     def __init__(self, twin: Twin) -> None:
-        """Build Gymnasium's environment as `torch_ref` does, and widen its observation space.
-
-        Args:
-            twin: Says what the observation of a state is.
-        """
+        """Build Gymnasium's environment as `torch_ref` does, and widen its observation space."""
         super().__init__(gymnasium.make(twin.env_id, disable_env_checker=True))
         space = self.env.observation_space
         assert isinstance(space, gymnasium.spaces.Box)
@@ -56,14 +52,7 @@ class Unrounded(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray]):
 def step_gymnax(
     twin: Twin, grid: Grid, precision: Precision, env_params: Mapping[str, Any] | None = None
 ) -> Steps:
-    """One step of `jax_ppo`'s environment from every point of a grid.
-
-    Args:
-        twin: The environment.
-        grid: Where from.
-        precision: What JAX computes in.
-        env_params: gymnax parameters to change.
-    """
+    """One step of `jax_ppo`'s environment from every point of a grid, computed in `precision`."""
     with precision_of(precision):
         env = jax_ppo.make_env(PPOConfig(env_id=twin.env_id, env_params=dict(env_params or {})))
         step = jax.jit(partial(_step_from, env, twin.fields))(*map(jnp.asarray, grid))
@@ -87,12 +76,7 @@ def _step_from(
 
 
 def blank_state(reset: Callable[..., Any], *args: Any) -> Any:
-    """A gymnax state of zeros, of the form that a reset would return.
-
-    Args:
-        reset: Returns observation and state; it is not run.
-        *args: What it is called with.
-    """
+    """A gymnax state of zeros, of the form that a reset would return; the reset is not run."""
     _, form = jax.eval_shape(reset, *args)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), form)
 
@@ -100,12 +84,8 @@ def blank_state(reset: Callable[..., Any], *args: Any) -> Any:
 def step_gymnasium(twin: Twin, grid: Grid, precision: Precision) -> Steps:
     """One step of `torch_ref`'s environment from every point of a grid.
 
-    In float64 observations are those that Gymnasium computes before it rounds them to float32.
-
-    Args:
-        twin: The environment.
-        grid: Where from.
-        precision: Type of the injected states, and of PyTorch's results.
+    `precision` is the type of the injected states and of PyTorch's results. In float64 observations
+    are those that Gymnasium computes before it rounds them to float32.
     """
     with precision_of(precision):
         env = torch_environment(twin, precision)
@@ -153,24 +133,14 @@ def time_limit(env: Any) -> Any:
 
 
 def reset_gymnax(twin: Twin, samples: int) -> np.ndarray:
-    """States after a reset of `jax_ppo`'s environment [samples, state_dim].
-
-    Args:
-        twin: The environment.
-        samples: How many.
-    """
+    """States after a reset of `jax_ppo`'s environment [samples, state_dim]."""
     env = jax_ppo.make_env(PPOConfig(env_id=twin.env_id))
     _, state = jax.jit(env.reset)(jax.random.split(jax.random.key(1), samples))
     return np.stack([np.asarray(getattr(state, name)) for name in twin.fields], axis=-1)
 
 
 def reset_gymnasium(twin: Twin, samples: int) -> np.ndarray:
-    """States after a reset of Gymnasium's environment [samples, state_dim].
-
-    Args:
-        twin: The environment.
-        samples: How many.
-    """
+    """States after a reset of Gymnasium's environment [samples, state_dim]."""
     env = gymnasium.make(twin.env_id, disable_env_checker=True)
     inner: Any = env.unwrapped
     env.reset(seed=1)
@@ -193,12 +163,7 @@ class Ending(NamedTuple):
 
 
 def ending_gymnax(twin: Twin, env_params: Mapping[str, Any] | None = None) -> Ending:
-    """A whole episode of `jax_ppo`'s environment under the twin's policy.
-
-    Args:
-        twin: The environment.
-        env_params: gymnax parameters to change.
-    """
+    """A whole episode of `jax_ppo`'s environment under the twin's policy."""
     env = jax_ppo.make_env(PPOConfig(env_id=twin.env_id, env_params=dict(env_params or {})))
     keys = jax.random.split(jax.random.key(0, impl=QUICK), 1)
     start = jax.jit(env.reset)(keys)
@@ -207,12 +172,7 @@ def ending_gymnax(twin: Twin, env_params: Mapping[str, Any] | None = None) -> En
 
 
 def ending_gymnasium(twin: Twin, env_params: Mapping[str, Any] | None = None) -> Ending:
-    """A whole episode of `torch_ref`'s environment under the twin's policy.
-
-    Args:
-        twin: The environment.
-        env_params: The time limit, if it is to be another.
-    """
+    """A whole episode of `torch_ref`'s environment under the twin's policy."""
     env = torch_ref.make_env(PPOConfig(env_id=twin.env_id, env_params=dict(env_params or {})))
     keys = torch.zeros(1, dtype=torch.int64)
     step = partial(env.step, keys)
@@ -235,12 +195,7 @@ def _ending(
 
 
 def action_like(actions: np.ndarray, action: float) -> np.ndarray:
-    """One action as a batch of one, of the shape that a grid's actions have: [1] or [1, 1].
-
-    Args:
-        actions: Of the grid.
-        action: As the twin's policy gives it.
-    """
+    """One action as a batch of one, of the shape that a grid's actions have: [1] or [1, 1]."""
     dtype = np.int32 if actions.ndim == 1 else np.float32
     return np.full((1, *actions.shape[1:]), action, dtype)
 
@@ -272,50 +227,38 @@ def facts_gymnax(twin: Twin) -> Facts:
         wrapped = jax_ppo.make_env(PPOConfig(env_id=twin.env_id))
         raw, params = gymnax.make(twin.env_id)
         obs, state = jax.eval_shape(raw.reset_env, jax.random.key(0), params)
-        space, actions = raw.observation_space(params), raw.action_space(params)
-        bounds = _bounds(wrapped.action_space)
-    return Facts(
-        wrapped.observation_space.shape,
-        _rounded(space.low),
-        _rounded(space.high),
-        str(obs.dtype),
-        getattr(actions, "n", None),
-        *bounds,
-        actions.shape,
-        np.dtype(actions.dtype).name,
-        wrapped.max_episode_steps,
-        str(getattr(state, twin.fields[0]).dtype),
-    )
+        variable = getattr(state, twin.fields[0])
+        return _facts(
+            wrapped, raw.observation_space(params), raw.action_space(params), obs, variable
+        )
 
 
 def facts_gymnasium(twin: Twin) -> Facts:
     """The properties in Gymnasium and `torch_ref`."""
     with precision_of("float64"):
         wrapped = torch_ref.make_env(PPOConfig(env_id=twin.env_id))
-        bounds = _bounds(wrapped.action_space)
     raw: Any = gymnasium.make(twin.env_id, disable_env_checker=True)
     obs, _ = raw.reset(seed=0)
-    space, actions = raw.observation_space, raw.action_space
-    number = int(actions.n) if isinstance(actions, gymnasium.spaces.Discrete) else None
+    variables = np.asarray(raw.unwrapped.state)
+    return _facts(wrapped, raw.observation_space, raw.action_space, obs, variables)
+
+
+def _facts(wrapped: Any, space: Any, actions: Any, obs: Any, state: Any) -> Facts:
+    """From the package's environment, the library's spaces, and what its reset returns."""
+    number, bounds = getattr(actions, "n", None), wrapped.action_space
     return Facts(
-        wrapped.observation_space.shape,
-        _rounded(space.low),
-        _rounded(space.high),
-        str(obs.dtype),
-        number,
-        *bounds,
-        actions.shape,
-        actions.dtype.name,
-        wrapped.max_episode_steps,
-        str(np.asarray(raw.unwrapped.state).dtype),
+        obs_shape=wrapped.observation_space.shape,
+        obs_low=_rounded(space.low),
+        obs_high=_rounded(space.high),
+        obs_dtype=str(obs.dtype),
+        num_actions=None if number is None else int(number),
+        action_low=_rounded(bounds.low) if number is None else None,
+        action_high=_rounded(bounds.high) if number is None else None,
+        action_shape=actions.shape,
+        action_dtype=np.dtype(actions.dtype).name,
+        time_limit=wrapped.max_episode_steps,
+        reset_dtype=str(state.dtype),
     )
-
-
-def _bounds(actions: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Least and greatest action; None if they are discrete."""
-    if not hasattr(actions, "low"):
-        return None, None
-    return _rounded(actions.low), _rounded(actions.high)
 
 
 def _rounded(bound: Any) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """What is known of an environment that exists in gymnax and in Gymnasium."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +26,7 @@ class Grid(NamedTuple):
     """Steps already taken in the episode [n]."""
 
     def take(self, index: Any) -> "Grid":
-        """Some of the points.
-
-        Args:
-            index: Indices or a mask.
-        """
+        """Some of the points, by index or by a mask."""
         return Grid(self.states[index], self.actions[index], self.elapsed[index])
 
     def rounded(self, precision: Precision) -> "Grid":
@@ -63,8 +59,6 @@ class Difference:
     observation does not show, and "invalid_action" for the effect of an action that does not exist.
     """
 
-    environment: str
-    """Id."""
     what: str
     """The difference in a sentence."""
     gymnax: Mapping[str, Any]
@@ -92,19 +86,8 @@ class Difference:
         return all(quantity in STEP_QUANTITIES for quantity in self.gymnax)
 
     def row(self) -> dict[str, Any]:
-        """It as a line of a table."""
-        return {
-            "environment": self.environment,
-            "what": self.what,
-            "state": self.state,
-            "action": self.action,
-            "gymnax": dict(self.gymnax),
-            "gymnasium": dict(self.gymnasium),
-            "gymnax_cause": self.gymnax_cause,
-            "gymnasium_cause": self.gymnasium_cause,
-            "precisions": self.precisions,
-            "reachable": self.reachable,
-        }
+        """All but the predicate, as a line of a table."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "affects"}
 
 
 @dataclass(frozen=True)
@@ -124,12 +107,7 @@ class Rounding:
     """
 
     def allowed(self, grid: Grid, results: np.ndarray) -> np.ndarray:
-        """The largest permitted error, entry by entry, of the results' shape.
-
-        Args:
-            grid: The points stepped from.
-            results: What one side gave there [n, ...].
-        """
+        """The largest permitted error of each of the results [n, ...] that one side gave."""
         largest = np.max(np.abs(results), axis=0, keepdims=True)
         scale = largest if self.scale is None else self.scale(grid)
         return np.broadcast_to(allowance(self.units, scale, self.of), results.shape)
@@ -137,6 +115,14 @@ class Rounding:
 
 EXACT = Rounding(0.0, "float64", "whole numbers")
 """For flags, and for rewards that are whole numbers."""
+
+WHOLE_REWARDS: Mapping[Precision, Rounding] = {"float32": EXACT, "float64": EXACT}
+
+REORDERED: Mapping[Precision, Rounding] = {
+    "float32": Rounding(2, "float32", "gymnax computes in float32"),
+    "float64": Rounding(2, "float64", "order of operations"),
+}
+"""For observations, where both libraries compute the same sums and products."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,24 +133,24 @@ class Twin:
     """Id, the same in both."""
     fields: tuple[str, ...]
     """gymnax's names of the state's variables, in the order of Gymnasium's state."""
-    attributes: Mapping[str, Any]
-    """What else has to be set in Gymnasium's environment for a fresh state."""
-    observe: Callable[[np.ndarray], np.ndarray]
-    """Gymnasium's state [state_dim] -> its observation before rounding to float32 [obs_dim]."""
-    keeps: Precision
-    """Floating-point type in which Gymnasium keeps the state from step to step."""
     grid: Grid
     """States and actions over the whole space, its walls, limits and goals."""
-    obs_rounding: Mapping[Precision, Rounding]
-    """How far observations may be apart."""
-    reward_rounding: Mapping[Precision, Rounding]
-    """How far rewards may be apart."""
     reset_bounds: tuple[tuple[float, float], ...]
     """Every variable's least and greatest value after a reset, uniform in between."""
     policy: Callable[[np.ndarray], float]
     """Observation [obs_dim] -> an action; episodes under it reach the time limit."""
     differences: tuple[Difference, ...]
     """All that is known."""
+    observe: Callable[[np.ndarray], np.ndarray] = np.asarray
+    """Gymnasium's state [state_dim] -> its observation before rounding to float32 [obs_dim]."""
+    obs_rounding: Mapping[Precision, Rounding] = field(default_factory=lambda: REORDERED)
+    """How far observations may be apart."""
+    reward_rounding: Mapping[Precision, Rounding] = field(default_factory=lambda: WHOLE_REWARDS)
+    """How far rewards may be apart."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What else has to be set in Gymnasium's environment for a fresh state."""
+    keeps: Precision = "float64"
+    """Floating-point type in which Gymnasium keeps the state from step to step."""
 
     def points(self, precision: Precision) -> Grid:
         """The grid and, after it, the points that show the differences, rounded to a type."""
@@ -194,10 +180,7 @@ class Twin:
 
 
 def make_grid(
-    axes: Sequence[Sequence[float]],
-    actions: np.ndarray,
-    time_limit: int,
-    samples: int = 300,
+    axes: Sequence[Sequence[float]], actions: np.ndarray, time_limit: int, samples: int = 300
 ) -> Grid:
     """Every combination of some values, and random states between the outermost ones.
 
@@ -217,15 +200,13 @@ def make_grid(
     return Grid(np.repeat(states, len(actions), axis=0), tiled, elapsed)
 
 
-def observation_dtype(env_id: str, source: str) -> Difference:
+def observation_dtype(source: str) -> Difference:
     """The difference that all environments have: Gymnasium shows float32, whatever it computes in.
 
     Args:
-        env_id: Id.
         source: Gymnasium's file and the function that makes the observation.
     """
     return Difference(
-        environment=env_id,
         what="Observations in double precision: float64 in gymnax, float32 in Gymnasium.",
         gymnax={"obs_dtype": "float64"},
         gymnasium={"obs_dtype": "float32"},
@@ -235,17 +216,11 @@ def observation_dtype(env_id: str, source: str) -> Difference:
     )
 
 
-def action_dtype(env_id: str) -> Difference:
-    """The difference that all environments with discrete actions have.
-
-    Args:
-        env_id: Id.
-    """
-    return Difference(
-        environment=env_id,
-        what="Actions are int32 in gymnax and int64 in Gymnasium.",
-        gymnax={"action_dtype": "int32"},
-        gymnasium={"action_dtype": "int64"},
-        gymnax_cause="environments/spaces.py, Discrete: int32 by default.",
-        gymnasium_cause="spaces/discrete.py, Discrete: int64 by default.",
-    )
+ACTION_DTYPE = Difference(
+    what="Actions are int32 in gymnax and int64 in Gymnasium.",
+    gymnax={"action_dtype": "int32"},
+    gymnasium={"action_dtype": "int64"},
+    gymnax_cause="environments/spaces.py, Discrete: int32 by default.",
+    gymnasium_cause="spaces/discrete.py, Discrete: int64 by default.",
+)
+"""The difference that all environments with discrete actions have."""

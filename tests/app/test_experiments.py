@@ -136,7 +136,7 @@ def test_anatomy_is_a_run_with_a_report(tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "anatomy"
     words = ["--total-steps", "20480", "--num-agents", "1", "--out", str(out)]
     assert main(["experiment", "anatomy", *words]) == 0
-    assert "What does the clip do" in capsys.readouterr().out
+    assert "What does clipping do" in capsys.readouterr().out
     assert (out / "clip_anatomy.png").read_bytes().startswith(b"\x89PNG")
     assert "Findings of the doctor" in (out / "report.html").read_text()
     assert len(json.loads((out / "claims.json").read_text())) == 2

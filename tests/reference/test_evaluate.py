@@ -7,14 +7,7 @@ import pytest
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
-from torch_ref import (
-    RunningStats,
-    evaluate_policy,
-    from_gymnasium,
-    make_network,
-    ppo,
-    train,
-)
+from torch_ref import RunningStats, evaluate_policy, from_gymnasium, make_network, ppo, train
 
 
 def evaluate(generator: torch.Generator, config: PPOConfig, env: Any, **options: Any) -> Any:
@@ -37,23 +30,14 @@ def test_each_environment_contributes_exactly_one_episode(
     assert results.finished.all()
 
 
-@pytest.mark.parametrize("ending", ["terminate_at", "truncate_at"])
-def test_either_ending_finishes_an_episode(
-    clock: Any, tiny_config: PPOConfig, generator: torch.Generator, ending: str
+@pytest.mark.parametrize("ending", [{"terminate_at": 4}, {"truncate_at": 4}, {}])
+def test_either_ending_finishes_an_episode_and_max_steps_does_not(
+    clock: Any, tiny_config: PPOConfig, generator: torch.Generator, ending: dict[str, int]
 ) -> None:
-    env = from_gymnasium(partial(clock, **{ending: 4}))
-    results = evaluate(generator, tiny_config, env, num_episodes=2, max_steps=9)
-    assert results.finished.all()
-    assert results.episode_length.tolist() == [4, 4]
-
-
-def test_an_episode_beyond_max_steps_is_unfinished(
-    clock: Any, tiny_config: PPOConfig, generator: torch.Generator
-) -> None:
-    env = from_gymnasium(clock)
+    env = from_gymnasium(partial(clock, **ending))
     results = evaluate(generator, tiny_config, env, num_episodes=2, max_steps=6)
-    assert not results.finished.any()
-    assert results.episode_length.tolist() == [6, 6]
+    assert results.finished.tolist() == [bool(ending)] * 2
+    assert results.episode_length.tolist() == [4 if ending else 6] * 2
 
 
 def test_the_mode_is_taken_unless_samples_are_asked_for(

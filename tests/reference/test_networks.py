@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
-from torch_ref import (
-    ArraySpace,
-    ContinuousActions,
-    DiscreteActions,
-    Environment,
-    make_network,
-)
+from torch_ref import ArraySpace, ContinuousActions, DiscreteActions, Environment, make_network
 
 DISCRETE = DiscreteActions(3)
 CONTINUOUS = ContinuousActions(-torch.ones(2), torch.ones(2), (2,))

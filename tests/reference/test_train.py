@@ -204,18 +204,20 @@ def test_anything_but_a_config_is_refused(generator: torch.Generator) -> None:
 # Learning, from the smallest thing to CartPole
 
 
-def probe_config(**changes: Any) -> PPOConfig:
-    """Enough for the probes below."""
-    return PPOConfig(
+def probe(generator: torch.Generator, make: Any, sight: float = 0.0, **changes: Any) -> Any:
+    """Policy and value at an observation after training, and the metrics of the training."""
+    config = PPOConfig(
         total_steps=8192, num_envs=8, num_steps=16, update_epochs=4, learning_rate=1e-2, **changes
     )
+    env = from_gymnasium(make)
+    state, metrics = train(generator, config, partial(ppo, env=env))
+    obs = torch.full((1, 1), sight)
+    return *make_network(config, env).apply(state.params, obs), metrics
 
 
 def test_the_critic_learns_a_constant_reward(clock: Any, generator: torch.Generator) -> None:
     """One step, reward 1: V = 1."""
-    env = from_gymnasium(partial(clock, terminate_at=1))
-    state, _ = train(generator, probe_config(), partial(ppo, env=env))
-    _, values = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
+    _, values, _ = probe(generator, partial(clock, terminate_at=1))
     assert values.item() == pytest.approx(1.0, abs=0.02)
 
 
@@ -227,17 +229,13 @@ def test_a_truncated_episode_goes_on_in_the_value(clock: Any, generator: torch.G
         env.see = lambda: torch.ones(1).numpy()
         return env
 
-    env, config = from_gymnasium(make), probe_config(gamma=0.5)
-    state, _ = train(generator, config, partial(ppo, env=env))
-    _, values = make_network(config, env).apply(state.params, torch.ones(1, 1))
+    _, values, _ = probe(generator, make, sight=1.0, gamma=0.5)
     assert values.item() == pytest.approx(2.0, abs=0.05)
 
 
 def test_the_policy_learns_which_action_pays(clock: Any, generator: torch.Generator) -> None:
     make = partial(clock, terminate_at=1, reward=lambda action: float(2 * action - 1))
-    env = from_gymnasium(make)
-    state, metrics = train(generator, probe_config(), partial(ppo, env=env))
-    policy, _ = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
+    policy, _, metrics = probe(generator, make)
     assert torch.exp(policy.log_prob(torch.tensor([1]))).item() > 0.95
     assert metrics.episode_return[-1] > 0.9
 
@@ -250,9 +248,7 @@ def test_the_policy_learns_a_real_action(clock: Any, generator: torch.Generator)
         reward=lambda action: -float((action[0] - 0.5) ** 2),
         action_space=spaces.Box(-10.0, 10.0, (1,)),
     )
-    env = from_gymnasium(make)
-    state, _ = train(generator, probe_config(), partial(ppo, env=env))
-    policy, _ = make_network(probe_config(), env).apply(state.params, torch.zeros(1, 1))
+    policy, _, _ = probe(generator, make)
     assert policy.mode().item() == pytest.approx(0.5, abs=0.1)
 
 
