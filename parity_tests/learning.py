@@ -33,7 +33,7 @@ class Experiment:
     """An environment, and what counts as the same there. The margins were set beforehand."""
 
     config: PPOConfig
-    num_seeds: int
+    num_agents: int
     threshold: float
     """Episode return in training that counts as having learned."""
     return_margin: float
@@ -129,7 +129,7 @@ def torch_outcome(seed: int, experiment: Experiment) -> Outcome:
 
 def run_experiment(experiment: Experiment, num_processes: int) -> "Comparison":
     """All trainings of an experiment, so many processes at a time."""
-    work = [(seed, experiment) for seed in range(experiment.num_seeds)]
+    work = [(seed, experiment) for seed in range(experiment.num_agents)]
     with get_context("spawn").Pool(num_processes) as pool:
         return Comparison(
             experiment,
@@ -202,14 +202,14 @@ class Comparison:
         return self.final_return.equivalent and self.steps_to_threshold.equivalent
 
     def values(self, quantity: str, side: str) -> np.ndarray:
-        """A field of Outcome, of the side "jax" or "torch": one number per seed [num_seeds]."""
+        """A field of Outcome, of the side "jax" or "torch": one number per seed [num_agents]."""
         return np.array([getattr(outcome, quantity) for outcome in getattr(self, side)])
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, for JSON."""
         return {
             "env_id": self.experiment.config.env_id,
-            "num_seeds": self.experiment.num_seeds,
+            "num_agents": self.experiment.num_agents,
             "total_steps": self.experiment.config.total_steps,
             "threshold": self.experiment.threshold,
             "final_return": asdict(self.final_return),

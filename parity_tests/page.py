@@ -82,7 +82,7 @@ def learning_cells(comparisons: Iterable[Comparison]) -> list[tuple[str, ...]]:
     cells: list[tuple[str, ...]] = [header]
     for comparison in comparisons:
         experiment = comparison.experiment
-        where = (experiment.config.env_id, str(experiment.num_seeds))
+        where = (experiment.config.env_id, str(experiment.num_agents))
         steps = f"steps to a return of {experiment.threshold:g}"
         cells.append((*where, "final return", *_equivalence(comparison.final_return, ".1f")))
         cells.append((*where, steps, *_equivalence(comparison.steps_to_threshold, ",.0f")))

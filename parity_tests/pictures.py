@@ -42,7 +42,7 @@ def plot_learning(comparisons: Sequence[Comparison], path: Path) -> None:
     grid = figure.subplots(len(comparisons), 2, squeeze=False)
     for panels, comparison in zip(grid, comparisons, strict=True):
         name = comparison.experiment.config.env_id
-        title = f"{name}, {comparison.experiment.num_seeds} seeds each"
+        title = f"{name}, {comparison.experiment.num_agents} seeds each"
         _draw_outcomes(panels[0], comparison, "final_return")
         panels[0].set_ylabel("episode return of the trained agent")
         _draw_outcomes(panels[1], comparison, "steps_to_threshold")

@@ -22,7 +22,7 @@ from parity_tests.learning import (
 CONFIG = PPOConfig(total_steps=20 * 512)
 
 SMALL = Experiment(
-    config=PPOConfig(total_steps=40_960), num_seeds=6, threshold=150.0, return_margin=200.0,
+    config=PPOConfig(total_steps=40_960), num_agents=6, threshold=150.0, return_margin=200.0,
     steps_margin=0.5,
 )  # fmt: skip
 """CartPole until it balances for a while."""
@@ -107,7 +107,7 @@ class TestEquivalence:
 
 def test_the_two_sides_learn_alike() -> None:
     """The small version of the committed experiment; both sides leave random play far behind."""
-    seeds = range(SMALL.num_seeds)
+    seeds = range(SMALL.num_agents)
     comparison = Comparison(
         SMALL,
         jax=tuple(jax_outcome(seed, SMALL) for seed in seeds),

@@ -9,8 +9,8 @@ import pytest
 from jax_ppo import PRESETS, PPOConfig, evaluate_policy, make_env, make_network, preset, train
 
 
-def final_returns(config: PPOConfig, num_seeds: int) -> np.ndarray:
-    """Train num_seeds agents; mean return of 64 episodes with the most probable actions."""
+def final_returns(config: PPOConfig, num_agents: int) -> np.ndarray:
+    """Train num_agents agents; mean return of 64 episodes with the most probable actions."""
     limit = make_env(config).max_episode_steps
     evaluate = partial(evaluate_policy, config=config, num_episodes=64, max_steps=limit)
 
@@ -18,7 +18,7 @@ def final_returns(config: PPOConfig, num_seeds: int) -> np.ndarray:
         state, _ = train(key, config)
         return evaluate(key, state.params, state.rollout.obs_stats).episode_return.mean()
 
-    keys = jax.vmap(jax.random.key)(np.arange(num_seeds))
+    keys = jax.vmap(jax.random.key)(np.arange(num_agents))
     return np.asarray(jax.jit(jax.vmap(train_and_evaluate))(keys))
 
 
@@ -27,7 +27,7 @@ def test_cartpole_without_any_options() -> None:
     config = preset(PPOConfig.env_id)
     assert config.env_id == "CartPole-v1"
     assert config.total_steps <= 150_000
-    returns = np.sort(final_returns(config, num_seeds=16))
+    returns = np.sort(final_returns(config, num_agents=16))
     assert returns[1] >= 475
 
 
@@ -35,13 +35,13 @@ def test_cartpole_without_any_options() -> None:
 def test_pendulum() -> None:
     config = PRESETS["Pendulum-v1"]
     assert config.total_steps <= 300_000
-    assert final_returns(config, num_seeds=8).min() > -250
+    assert final_returns(config, num_agents=8).min() > -250
 
 
 @pytest.mark.slow
 def test_breakout() -> None:
     config = PRESETS["Breakout-MinAtar"].replace(total_steps=3_000_000)
-    assert final_returns(config, num_seeds=4).min() > 15
+    assert final_returns(config, num_agents=4).min() > 15
 
 
 @pytest.mark.parametrize("env_id", sorted(PRESETS))

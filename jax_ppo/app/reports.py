@@ -23,6 +23,7 @@ from jax_ppo.devices import train_updates
 from jax_ppo.ppo import AlgorithmFn
 from jax_ppo.types import TrainState
 from jax_ppo.variants.clip_anatomy import ClipAnatomy, clip_anatomy
+from jax_ppo.variants.policy_gradient import NO_CLIPPING
 
 RESULTS = ("run", "environment", "algorithm", "trained by", "agents", "steps each", "seconds")
 """Columns of the table of results, before those of the returns."""
@@ -48,7 +49,7 @@ def write_report(run: Run) -> Path:
         "learning_curve": learning_curve(run, history),
         "diagnostics": dashboard(run, history),
     }
-    if run.framework == "jax" and "clip_fraction" in history.metrics:
+    if run.framework == "jax" and _has_clip_range(history):
         pictures["clip_anatomy"] = _clip_picture_of(run)
     curve, *others = page.figures(run.path, pictures)
     findings, failures = examine_run(run, history)
@@ -155,6 +156,11 @@ def agent_at(run: Run, update: int) -> TrainState:
     return jax.tree.map(lambda leaf: leaf[0], states)
 
 
+def _has_clip_range(history: History) -> bool:
+    """Whether the algorithm clips probability ratios: TRPO has no clip_eps, A2C NO_CLIPPING."""
+    return bool(np.all(history.metrics.get("clip_eps", NO_CLIPPING) < NO_CLIPPING))
+
+
 def _clip_picture_of(run: Run) -> Picture:
     """The clip range and the samples around it, in an early update of a run's first agent."""
     update = int(ANATOMY_AT * run.config.num_updates)
@@ -189,7 +195,10 @@ def _clip_picture(title: str, anatomy: ClipAnatomy) -> Picture:
         (clip_range, Bars("", edges, heights)),
     )
     scatter = Panel(
-        "a clipped sample has no gradient", x_label, "advantage (return)", (clip_range, *points)
+        "a clipped sample has no gradient",
+        x_label,
+        "advantage by GAE (return)",
+        (clip_range, *points),
     )
     return Picture(title, (histogram, scatter), columns=2)
 

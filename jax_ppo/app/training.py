@@ -17,7 +17,7 @@ from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, only_trainer, record_start
 from jax_ppo.app.runtime import broadcast_arrays, broadcast_number, jit_with_options, plan_run
 from jax_ppo.config import PPOConfig
-from jax_ppo.devices import Layout, init_train_states, train_updates
+from jax_ppo.devices import Layout, init_train_states, state_shardings, train_updates
 from jax_ppo.ppo import AlgorithmFn, ppo
 from jax_ppo.types import TrainState
 
@@ -79,6 +79,7 @@ def train_population(run: Run, population: Population, display: Display, *, log:
         layout = plan_run(run.config, run.settings)
         advance = partial(_advance, population=population, layout=layout)
         if jax.process_count() == 1:
+            states = jax.device_put(states, state_shardings(layout, run.settings.num_agents))
             return drive(
                 run, states, update, display, advance=advance, to_arrays=to_arrays, log=log
             )
@@ -151,9 +152,10 @@ def _train_updates(
     states, metrics = train_updates(
         states, config, num_updates, capacity=CAPACITY, algorithm_fn=algorithm_fn, layout=layout
     )
-    results = states, metrics.as_dict()
-    if jax.process_count() == 1:
-        return results
-    # The leader writes what all have computed, so it has to hold all of it.
+    # The states go back to where they came from, or the next call would compile anew. The leader of
+    # a cluster writes what all have computed, so it has to hold all of it.
     everywhere = NamedSharding(layout.mesh(), PartitionSpec())
-    return jax.lax.with_sharding_constraint(results, everywhere)
+    alone = jax.process_count() == 1
+    place = state_shardings(layout, len(states.update)) if alone else everywhere
+    states = jax.lax.with_sharding_constraint(states, place)
+    return states, jax.lax.with_sharding_constraint(metrics.as_dict(), everywhere)

@@ -4,6 +4,7 @@ from jax_ppo.devices.agents import (
     config_axes,
     for_each_agent,
     init_train_states,
+    state_shardings,
     train_agents,
     train_updates,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "for_each_agent",
     "init_train_states",
     "plan_layout",
+    "state_shardings",
     "train_agents",
     "train_updates",
 ]

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.devices.layout import AGENT_AXIS, ONE_DEVICE, Layout, check_layout
@@ -306,6 +306,23 @@ def state_specs() -> TrainState:
         return_stats=agents,
     )
     return TrainState(agents, agents, rollout, agents, agents, agents)
+
+
+def state_shardings(layout: Layout, num_agents: int) -> Any:
+    """Where the agents' states lie, as a prefix of their pytree: sharded as `state_specs` says.
+
+    Agents that do not divide evenly over the devices are replicated.
+
+    Args:
+        layout: The layout.
+        num_agents: Number of agents.
+
+    Raises:
+        ConfigError: There are fewer devices than the layout needs.
+    """
+    even = num_agents % layout.agent_devices == 0
+    place = partial(NamedSharding, layout.mesh())
+    return jax.tree.map(place, state_specs()) if even else place(REPLICATED)
 
 
 def _config_specs(config: PPOConfig) -> Any:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jax_ppo.advantages import AdvantageFn, compute_gae
 from jax_ppo.config import PPOConfig
-from jax_ppo.ppo import AlgorithmFn, coefficients_at, make_batch, ppo
-from jax_ppo.types import Batch, TrainState
+from jax_ppo.ppo import Algorithm, AlgorithmFn, make_batch, ppo
+from jax_ppo.types import Batch, Metrics, TrainState
 
 
 class ClipAnatomy(NamedTuple):
@@ -26,7 +26,11 @@ class ClipAnatomy(NamedTuple):
 
 
 def clip_anatomy(
-    state: TrainState, config: PPOConfig, algorithm_fn: AlgorithmFn = ppo
+    state: TrainState,
+    config: PPOConfig,
+    algorithm_fn: AlgorithmFn = ppo,
+    *,
+    advantage_fn: AdvantageFn = compute_gae,
 ) -> ClipAnatomy:
     """Do the next update of an agent, and evaluate its samples with the policy that comes out.
 
@@ -34,45 +38,49 @@ def clip_anatomy(
         state: An agent.
         config: The config that it is trained with.
         algorithm_fn: The algorithm that it is trained with.
+        advantage_fn: Estimates the advantages of the samples.
+
+    Raises:
+        ValueError: The algorithm has no clip range: its metrics have no clip_eps.
 
     Source: Schulman et al. (2017), "Proximal policy optimization algorithms", figure 1.
     """
-    network = algorithm_fn(config).network
-    after, batch = next_update(state, config, algorithm_fn)
+    algorithm = algorithm_fn(config)
+    after, batch, metrics = next_update(state, config, algorithm, advantage_fn=advantage_fn)
+    if metrics.clip_eps is None:
+        raise ValueError("the algorithm has no clip range: its metrics have no clip_eps")
     with jax.default_matmul_precision(config.matmul_precision):
-        distribution, _ = network.apply(after.params, batch.obs)
+        distribution, _ = algorithm.network.apply(after.params, batch.obs)
     ratio = jnp.exp(distribution.log_prob(batch.action) - batch.old_log_prob)
-    clip_eps = coefficients_at(state, config).clip_eps
-    clipped = is_clipped(ratio, batch.advantages, clip_eps)
-    return ClipAnatomy(ratio, batch.advantages, clipped, jnp.asarray(clip_eps, float))
+    clipped = is_clipped(ratio, batch.advantages, metrics.clip_eps)
+    return ClipAnatomy(ratio, batch.advantages, clipped, metrics.clip_eps)
 
 
 def next_update(
     state: TrainState,
     config: PPOConfig,
-    algorithm_fn: AlgorithmFn = ppo,
+    algorithm: Algorithm,
     *,
     advantage_fn: AdvantageFn = compute_gae,
-) -> tuple[TrainState, Batch]:
+) -> tuple[TrainState, Batch, Metrics]:
     """The next update of an agent, and the samples that it is made on.
 
     Args:
         state: An agent.
         config: The config that it is trained with.
-        algorithm_fn: The algorithm that it is trained with.
+        algorithm: The algorithm that it is trained with, made for this config.
         advantage_fn: Estimates the advantages of the samples.
 
     Returns:
-        The agent after the update, and its samples as they were collected.
+        The agent after the update, its samples as they were collected, and the update's metrics.
     """
-    algorithm = algorithm_fn(config)
     collected, rollout = algorithm.collect(state)
-    after, _ = algorithm.learn(collected, rollout)
+    after, metrics = algorithm.learn(collected, rollout)
     with jax.default_matmul_precision(config.matmul_precision):
         batch = make_batch(
             state.params, rollout.transitions, config, algorithm.network, advantage_fn=advantage_fn
         )
-    return after, batch
+    return after, batch, metrics
 
 
 def is_clipped(ratio: jax.Array, advantages: jax.Array, clip_eps: jax.Array | float) -> jax.Array:

@@ -80,6 +80,7 @@ def test_every_command_takes_the_algorithm_of_the_run(capsys: pytest.CaptureFixt
     for command in ("evaluate", "doctor", "report"):
         assert main([command, "run"]) == 0
     assert "TRPO on CartPole-v1" in Path("run/report.html").read_text()
+    assert not Path("run/clip_anatomy.png").exists()
     assert main(["export", "run", "--to", "torch", "--out", "exported"]) == 0
     assert open_run(Path("exported")).algorithm == "trpo"
     assert "failed" not in capsys.readouterr().out
@@ -89,7 +90,9 @@ def test_an_algorithm_on_two_devices(tmp_path: Path) -> None:
     """The option may stand before ENV_ID, too."""
     words = ["train", "--algorithm", "trpo", "CartPole-v1", *TINY, "--num-agents", "2"]
     for devices in ("1", "2"):
-        finish(start([*words, "--devices", devices, "--out", str(tmp_path / devices)]))
+        out = ["--devices", devices, "--out", str(tmp_path / devices)]
+        output = finish(start([*words, *out], {"JAX_LOG_COMPILES": "1"}))
+        assert output.count("Compiling jit(_train_updates)") == 1
         assert len(last_start(tmp_path / devices)) == int(devices)
         assert open_run(tmp_path / devices).algorithm == "trpo"
     one, two = ((tmp_path / devices / "metrics.jsonl").read_text() for devices in "12")

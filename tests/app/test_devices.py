@@ -97,7 +97,8 @@ def test_every_core_is_used_and_a_stopped_run_goes_on_the_same(tmp_path: Path) -
     """Three agents on two devices, in one go and by two starts."""
     words = [*TRAIN, "--devices", "2", "--num-agents", "3", "--checkpoint-seconds", "0"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    finish(start([*words, "--out", str(whole)]))
+    output = finish(start([*words, "--out", str(whole)], {"JAX_LOG_COMPILES": "1"}))
+    assert output.count("Compiling jit(_train_updates)") == 1
     finish(start([*words, "--out", str(resumed)]))
     assert len(last_start(whole)) == 2
     newest = sorted((resumed / "checkpoints").glob("*.safetensors"))[-1]

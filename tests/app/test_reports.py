@@ -1,5 +1,6 @@
 """Pages about runs, the diagnostics, and what is drawn of clipping."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo import PPOConfig, ppo
+from jax_ppo import PPOConfig, a2c, ppo, trpo
 from jax_ppo.app.cli import main
 from jax_ppo.app.plots.picture import (
     Bars,
@@ -21,11 +22,12 @@ from jax_ppo.app.plots.picture import (
     draw,
     write_png,
 )
-from jax_ppo.app.reports import agent_at
+from jax_ppo.app.reports import agent_at, write_report
 from jax_ppo.app.runs import Run
 from jax_ppo.app.statistics import interval_of_curves
 from jax_ppo.losses import clipped_surrogate_loss
 from jax_ppo.variants.clip_anatomy import clip_anatomy, is_clipped
+from jax_ppo.variants.policy_gradient import NO_CLIPPING
 
 EVERYTHING = Picture(
     "every mark",
@@ -166,6 +168,20 @@ def test_anatomy_of_an_update_that_does_nothing(tiny_config: PPOConfig) -> None:
     moved = clip_anatomy(state, tiny_config.replace(learning_rate=0.1))
     assert moved.clipped.any()
     assert moved.ratio.shape == (tiny_config.batch_size,)
+
+
+def test_the_clip_range_is_that_of_the_algorithm(tiny_config: PPOConfig) -> None:
+    anatomy = clip_anatomy(a2c(tiny_config).init(jax.random.key(0)), tiny_config, a2c)
+    assert anatomy.clip_eps == NO_CLIPPING
+    assert not anatomy.clipped.any()
+    with pytest.raises(ValueError, match="no clip range"):
+        clip_anatomy(trpo(tiny_config).init(jax.random.key(0)), tiny_config, trpo)
+
+
+def test_no_picture_of_a_clip_range_where_there_is_none(finished_run: Run) -> None:
+    rows = finished_run.metrics.read_text()
+    finished_run.metrics.write_text(re.sub('"clip_eps": [^,}]+', '"clip_eps": 1e6', rows))
+    assert write_report(finished_run).read_text().count("<img") == 2
 
 
 def test_an_earlier_agent_is_found_again(finished_run: Run) -> None:

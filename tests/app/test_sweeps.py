@@ -84,7 +84,7 @@ def test_pictures(swept: Sweep) -> None:
     for name in ("ranking", "fields", "curves"):
         assert (swept.path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (swept.path / "index.html").read_text()
-    assert "learning_rate 0.01, activation relu" in page
+    assert "<td>0.01</td><td>relu</td>" in page
     assert "<script" not in page
 
 

@@ -1,5 +1,6 @@
 """Gradient steps against NumPy's own Adam, and which samples they are taken on."""
 
+import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -255,6 +256,15 @@ def test_the_kl_stop_needs_a_loss_that_measures_the_divergence() -> None:
     with pytest.raises(ConfigError, match="whose metrics have approx_kl"):
         run_update(setting(target_kl=0.5), samples(OBS), ORDER, silent)
     run_update(setting(target_kl=None), samples(OBS), ORDER, silent)
+
+
+def test_a_metric_of_the_loss_is_a_scalar() -> None:
+    def loss_fn(*arguments: Any, **_: Any) -> Any:
+        loss, metrics = mean_value(*arguments)
+        return loss, dataclasses.replace(metrics, extra={"values": arguments[1]})
+
+    with pytest.raises(ConfigError, match=r"loss_fn: the metric values has shape \[2\]"):
+        run_update(setting(), samples(OBS), ORDER, loss_fn)
 
 
 def numpy_update(order: np.ndarray, num_steps: int, limit: float | None = 0.5) -> np.ndarray:

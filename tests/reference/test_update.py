@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from jax_ppo.config import PPOConfig
+from jax_ppo.config import ConfigError, PPOConfig
 from torch_ref import (
     Batch,
     Categorical,
@@ -129,6 +129,16 @@ def test_the_results_hold_no_graph() -> None:
     params, opt_state, metrics = run(CONFIG, samples([0.0] * 4))
     for tree in (params, opt_state.mu, opt_state.nu, metrics.as_dict()):
         assert not any(leaf.requires_grad for leaf in tree.values())
+
+
+def test_a_metric_of_the_loss_is_a_scalar() -> None:
+    def loss_fn(_: Any, values: torch.Tensor, *__: Any, **___: Any) -> Any:
+        return torch.mean(values), Metrics(extra={"values": values})
+
+    with pytest.raises(ConfigError, match=r"loss_fn: the metric values has shape \[8\]"):
+        gradient_step(
+            start(), samples([0.0] * 4), CONFIG, NETWORK, coefficients=COEFFICIENTS, loss_fn=loss_fn
+        )
 
 
 @pytest.mark.parametrize("normalization", ["minibatch", "batch", "none"])

@@ -110,8 +110,9 @@ def steps_picture(steps: Steps, config: PPOConfig) -> Picture:
 
 def _update_both_ways(state: TrainState, _: Any, config: PPOConfig) -> tuple[TrainState, Steps]:
     """PPO's update, and TRPO's step on the same samples."""
-    network = ppo(config).network
-    after, batch = next_update(state, config)
+    algorithm = ppo(config)
+    network = algorithm.network
+    after, batch, _ = next_update(state, config, algorithm)
     batch = dataclasses.replace(batch, advantages=normalize_advantages(batch.advantages))
     trpo_params = trpo_step(state.params, batch, network)[0]
     old = network.apply(state.params, batch.obs)[0]
