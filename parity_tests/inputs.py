@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
@@ -80,28 +79,25 @@ def normal(
         extremes: Factors on `scale`, by label; by default huge (1e6) and tiny (1e-6).
     """
     factors = {"huge": 1e6, "tiny": 1e-6} if extremes is None else extremes
-    return Spec(
-        shape,
-        partial(_draw_normal, loc, scale),
-        {label: partial(_draw_normal, loc, scale * factor) for label, factor in factors.items()},
-    )
+    extremes_of = {label: _gaussian(loc, scale * factor) for label, factor in factors.items()}
+    return Spec(shape, _gaussian(loc, scale), extremes_of)
 
 
 def uniform(*shape: int | str, low: float, high: float) -> Spec:
     """Numbers between two bounds; both bounds themselves are extremes."""
-    extremes = {f"= {bound:g}": partial(_draw_constant, bound) for bound in (low, high)}
-    return Spec(shape, partial(_draw_uniform, low, high), extremes)
+    extremes = {f"= {bound:g}": _constant(bound) for bound in (low, high)}
+    return Spec(shape, lambda rng, sizes: np.asarray(rng.uniform(low, high, sizes)), extremes)
 
 
 def flags(*shape: int | str, probability: float = 0.25) -> Spec:
     """Bits; none set and all set are extremes."""
-    extremes = {"none": partial(_draw_constant, False), "all": partial(_draw_constant, True)}
-    return Spec(shape, partial(_draw_flags, probability), extremes)
+    extremes = {"none": _constant(False), "all": _constant(True)}
+    return Spec(shape, lambda rng, sizes: np.asarray(rng.random(sizes) < probability), extremes)
 
 
 def integers(*shape: int | str, high: int) -> Spec:
     """Whole numbers 0, 1, ..., high - 1, such as actions."""
-    return Spec(shape, partial(_draw_integers, high))
+    return Spec(shape, lambda rng, sizes: rng.integers(0, high, sizes))
 
 
 def expand_cases(
@@ -177,25 +173,9 @@ def _draw_tree(
     return {name: values[name] for name in inputs}
 
 
-def _draw_normal(
-    loc: float, scale: float, rng: np.random.Generator, shape: tuple[int, ...]
-) -> np.ndarray:
-    return np.asarray(rng.normal(loc, scale, shape))
+def _gaussian(loc: float, scale: float) -> Draw:
+    return lambda rng, shape: np.asarray(rng.normal(loc, scale, shape))
 
 
-def _draw_uniform(
-    low: float, high: float, rng: np.random.Generator, shape: tuple[int, ...]
-) -> np.ndarray:
-    return np.asarray(rng.uniform(low, high, shape))
-
-
-def _draw_constant(value: Any, _: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return np.full(shape, value)
-
-
-def _draw_flags(probability: float, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(rng.random(shape) < probability)
-
-
-def _draw_integers(high: int, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(rng.integers(0, high, shape))
+def _constant(value: Any) -> Draw:
+    return lambda _, shape: np.full(shape, value)

@@ -126,13 +126,9 @@ def self_neighbour(seed: int, config: PPOConfig, precision: Precision) -> Lockst
     with precision_of(precision):
         trainer = JaxTrainer(config)
         state = trainer.initial_state(seed)
-        moved = dataclasses.replace(state, params=jax.tree.map(next_number, state.params))
+        params = jax.tree.map(lambda leaf: jnp.nextafter(leaf, jnp.inf), state.params)
+        moved = dataclasses.replace(state, params=params)
         return compare_steps(run_jax(moved, trainer), run_jax(state, trainer))
-
-
-def next_number(x: jax.Array) -> jax.Array:
-    """Every entry moved to the next larger floating-point number."""
-    return jnp.nextafter(x, jnp.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +180,7 @@ def run_jax(state: jax_ppo.TrainState, trainer: JaxTrainer) -> Iterator[Step]:
     for _ in range(trainer.config.num_updates):
         state, draws = trainer.draw(state, trainer.config)
         state, metrics = trainer.step(state, draws, trainer.config)
-        yield Step(_actions(state.rollout.env_state), _flatten_jax(state.params), _floats(metrics))
+        yield _seen(state.rollout.env_state, params_to_torch(state.params), metrics)
 
 
 def run_torch(
@@ -203,8 +199,7 @@ def run_torch(
             learner, torch_draws(draws), config=config, env=algorithm.env, network=algorithm.network
         )
         learner, metrics = algorithm.learn(*collected)
-        actions = _actions(learner.rollout.env_state)
-        yield Step(actions, _flatten_torch(learner.params), _floats(metrics))
+        yield _seen(learner.rollout.env_state, learner.params, metrics)
 
 
 class Recorded(NamedTuple):
@@ -309,19 +304,9 @@ def _env_step(keys: jax.Array, state: Any, action: jax.Array, config: PPOConfig)
     return recording_env(config).step(keys, state, action)
 
 
-def _actions(state: Recorded) -> np.ndarray:
-    return np.asarray(state.actions)
-
-
-def _flatten_jax(params: jax_ppo.types.Params) -> np.ndarray:
-    return _flatten_torch(params_to_torch(params))
-
-
-def _flatten_torch(params: torch_ref.types.Params) -> np.ndarray:
-    """All parameters as one vector, in the order of their names."""
+def _seen(env_state: Recorded, params: torch_ref.types.Params, metrics: Any) -> Step:
+    """What is compared after an update; parameters in the order of their names."""
     parts = [params[name].detach().numpy().ravel() for name in sorted(params)]
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _floats(metrics: Any) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.as_dict().items()}
+    vector = np.concatenate(parts).astype(np.float64)
+    floats = {name: float(value) for name, value in metrics.as_dict().items()}
+    return Step(np.asarray(env_state.actions), vector, floats)

@@ -193,13 +193,8 @@ def gaussian_entropy(mean: Array, log_std: Array) -> Array:
 
 def gaussian_kl(mean: Array, log_std: Array, other_mean: Array, other_log_std: Array) -> Array:
     """E_p[log p - log q] [...]: minus p's entropy, minus the expected log-density under q."""
-    return _per_row(
-        lambda m, s, n, t: mp.fsum(map(_gaussian_divergence, m, s, n, t)),
-        mean,
-        log_std,
-        other_mean,
-        other_log_std,
-    )
+    arrays = mean, log_std, other_mean, other_log_std
+    return _per_row(lambda *rows: mp.fsum(map(_gaussian_divergence, *rows)), *arrays)
 
 
 def categorical_choices(logits: Array, noise: Array) -> tuple[Array, Array]:
@@ -282,13 +277,9 @@ def _log_density(mean: Any, log_std: Any, action: Any) -> Any:
 
 def _gaussian_divergence(mean: Any, log_std: Any, other_mean: Any, other_log_std: Any) -> Any:
     entropy = log_std + mp.log(2 * mp.pi * mp.e) / 2
-    variance = mp.exp(log_std) ** 2
-    expected = (
-        -(variance + (mean - other_mean) ** 2) / (2 * mp.exp(other_log_std) ** 2)
-        - other_log_std
-        - mp.log(2 * mp.pi) / 2
-    )
-    return -entropy - expected
+    square = mp.exp(log_std) ** 2 + (mean - other_mean) ** 2
+    scaled = square / (2 * mp.exp(other_log_std) ** 2)
+    return scaled + other_log_std + mp.log(2 * mp.pi) / 2 - entropy
 
 
 def _per_row(function: Callable[..., Any], *arrays: Array) -> Array:
@@ -342,13 +333,9 @@ def explained_variance_terms(values: Array, returns: Array) -> Any:
     error = returns - values
     size = np.abs(returns) + np.abs(values) + np.abs(error).mean()
     rounding = (size * np.abs(error - error.mean())).sum() + (returns**2).sum() / returns.size
-    return (
-        1
-        + (_spread(error) + rounding) / total
-        + _spread(error)
-        / total
-        * ((np.abs(returns) * np.abs(returns - returns.mean())).sum() / total)
-    )
+    ratio = _spread(error) / total
+    of_returns = (np.abs(returns) * np.abs(returns - returns.mean())).sum() / total
+    return 1 + ratio + rounding / total + ratio * of_returns
 
 
 def _spread(numbers: Array) -> Any:
@@ -380,26 +367,16 @@ def _limited(values: Array, clip: Any) -> Array:
     return np.where(values > clip, clip, np.where(values < -clip, -clip, values))
 
 
-def linear_schedule(initial: Any, update: Any, num_updates: int) -> Any:
-    """The coefficient's share of updates not yet done: c (N - update) / N."""
-    return initial * (num_updates - update) / num_updates
-
-
-def cosine_schedule(initial: Any, update: Any, num_updates: int) -> Any:
-    """Coefficient c cos^2(pi update / 2N), which is c (1 + cos(pi update / N)) / 2."""
-    return initial * np.cos(PI * update / (2 * num_updates)) ** 2
-
-
-def harmonic_schedule(initial: Any, update: Any, num_updates: int) -> Any:
-    """Coefficient c / (1 + update): a schedule of a user's own."""
-    return initial / (1 + update)
-
-
 SCHEDULES: dict[str, Callable[..., Any]] = {
     "constant": lambda initial, update, num_updates: initial,
-    "linear": linear_schedule,
-    "cosine": cosine_schedule,
-    "harmonic": harmonic_schedule,
+    # The coefficient's share of the updates that are not yet done.
+    "linear": lambda initial, update, num_updates: initial * (num_updates - update) / num_updates,
+    # c cos^2(pi update / 2N), which is c (1 + cos(pi update / N)) / 2.
+    "cosine": lambda initial, update, num_updates: (
+        initial * np.cos(PI * update / (2 * num_updates)) ** 2
+    ),
+    # A schedule of a user's own.
+    "harmonic": lambda initial, update, num_updates: initial / (1 + update),
 }
 """(coefficient, update, num_updates) -> the coefficient at that update, by name."""
 

@@ -51,8 +51,11 @@ def row_cells(rows: Iterable[Row]) -> list[tuple[str, ...]]:
 
 def caught_cells(caught: Iterable[Caught]) -> list[tuple[str, ...]]:
     """The planted mistakes' cells, header first."""
-    header = ("mistake", "caught at level", "by the check", "in precision")
-    return [header, *(_caught_cells(row) for row in caught)]
+    cells: list[tuple[str, ...]] = [("mistake", "caught at level", "by the check", "in precision")]
+    for row in caught:
+        level = f"{row.level} {NAMES[row.level]}" if row.level else "NOT CAUGHT"
+        cells.append((row.mutant, level, row.check, "both" if row.ok else "NOT BOTH"))
+    return cells
 
 
 def summary_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -68,7 +71,10 @@ def difference_cells(differences: Iterable[Mapping[str, Any]]) -> list[tuple[str
     for found in differences:
         shown = "" if found["state"] is None else f"{found['state']}, {found['action']}"
         why = f"gymnax: {found['gymnax_cause']} Gymnasium: {found['gymnasium_cause']}"
-        results = (_results(found[side]) for side in ("gymnax", "gymnasium"))
+        results = (
+            "; ".join(f"{name} {value}" for name, value in found[side].items())
+            for side in ("gymnax", "gymnasium")
+        )
         cells.append((found["environment"], _where(found), shown, *results, why))
     return cells
 
@@ -181,19 +187,9 @@ def _where(found: Mapping[str, Any]) -> str:
     return f"{found['what']}{only}{reach}"
 
 
-def _results(results: Mapping[str, Any]) -> str:
-    """What one side gave, by quantity."""
-    return "; ".join(f"{name} {value}" for name, value in results.items())
-
-
 def _number(error: float, unit: str) -> str:
     """An error, or a number with a unit."""
     return f"{error:.4g} {unit}" if unit else f"{error:.1e}"
-
-
-def _caught_cells(row: Caught) -> tuple[str, ...]:
-    level = f"{row.level} {NAMES[row.level]}" if row.level else "NOT CAUGHT"
-    return row.mutant, level, row.check, "both" if row.ok else "NOT BOTH"
 
 
 def _summary(level: int, rows: Sequence[Row]) -> tuple[str, ...]:

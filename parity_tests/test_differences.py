@@ -6,6 +6,7 @@ name, what that costs, and that the two packages here agree all the same.
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +25,6 @@ from torch.nn.utils import clip_grad_norm_
 import jax_ppo
 import torch_ref
 from parity_tests.checks.optimizer import BASE
-from parity_tests.weights import moments_in
 from torch_ref.networks import TORCH_PRECISIONS
 from torch_ref.update import RMSPROP_DECAY
 
@@ -98,16 +98,8 @@ class TestGradientClipping:
 
 
 def clip_with_both_packages(gradient: np.ndarray, limit: float) -> np.ndarray:
-    """What each package's Adam saw as its first gradient: ten times its first moment [2, n]."""
-    config = BASE.replace(max_grad_norm=limit)
-    zeros = {"x": jnp.zeros(len(gradient))}
-    optimizer = jax_ppo.make_optimizer(config, 0.1)
-    _, state = optimizer.update({"x": jnp.asarray(gradient)}, optimizer.init(zeros), zeros)
-    adam = moments_in(state, zeros)
-    params = {"x": torch.zeros(len(gradient))}
-    reference = torch_ref.make_optimizer(config, 0.1)
-    _, moments = reference.update({"x": torch.tensor(gradient)}, reference.init(params), params)
-    return 10 * np.stack([adam.mu["x"], moments.mu["x"]])
+    """What each package's gradient descent took as its gradient [2, n]."""
+    return -np.stack(both_steps(gradient, BASE.replace(optimizer="sgd", max_grad_norm=limit)))
 
 
 class TestAdam:
@@ -175,20 +167,26 @@ def default_of(function: Any, name: str) -> Any:
     return inspect.signature(function).parameters[name].default
 
 
+def both_steps(gradient: Any, config: Any) -> tuple[Any, Any]:
+    """The first step at learning rate 1 of `jax_ppo` and of `torch_ref`."""
+    optimizer = jax_ppo.make_optimizer(config, 1.0)
+    zeros = jnp.zeros(np.shape(gradient))
+    step, _ = optimizer.update(jnp.array(gradient), optimizer.init(zeros), zeros)
+    reference = torch_ref.make_optimizer(config, 1.0)
+    params = {"x": torch.zeros(np.shape(gradient))}
+    steps, _ = reference.update({"x": torch.tensor(gradient)}, reference.init(params), params)
+    return step, steps["x"]
+
+
 def first_steps(
     g: float, eps: float, config: Any = BASE, theirs: Any = torch.optim.Adam
-) -> tuple[float, float, float]:
+) -> tuple[float, ...]:
     """The first step at learning rate 1 of `jax_ppo`, `torch_ref` and torch.optim."""
-    config = config.replace(adam_eps=max(eps, 1e-30))
-    optimizer = jax_ppo.make_optimizer(config, 1.0)
-    step, _ = optimizer.update(jnp.array(g), optimizer.init(jnp.array(0.0)), jnp.array(0.0))
-    reference = torch_ref.make_optimizer(config, 1.0)
-    params = {"x": torch.tensor(0.0)}
-    steps, _ = reference.update({"x": torch.tensor(g)}, reference.init(params), params)
     parameter = torch.zeros((), requires_grad=True)
     parameter.grad = torch.tensor(g)
     theirs([parameter], lr=1.0, eps=eps).step()
-    return float(step), float(steps["x"]), float(parameter.detach())
+    ours = both_steps(g, config.replace(adam_eps=max(eps, 1e-30)))
+    return tuple(map(float, (*ours, parameter.detach())))
 
 
 class TestSlopesAtTies:
@@ -211,16 +209,13 @@ class TestSlopesAtTies:
 
     def test_the_clipped_surrogate_agrees(self) -> None:
         """At a ratio of 1 with a band of no width both packages give 5/8 of -A."""
-        expected = -0.625
-        got = slope(lambda x: surrogate(jax_ppo, x, jnp.zeros(1), jnp.ones(1)), 0.0)
-        assert got == expected
-        got = torch_slope(lambda x: surrogate(torch_ref, x, torch.zeros(1), torch.ones(1)), 0.0)
-        assert got == expected
+        for derivative, side in zip((slope, torch_slope), packages(), strict=True):
+            assert derivative(partial(surrogate, *side), 0.0) == -0.625
 
 
-def surrogate(package: Any, log_prob: Any, old_log_prob: Any, advantages: Any) -> Any:
-    """The clipped surrogate of one sample, with clip_eps = 0."""
-    return package.clipped_surrogate_loss(log_prob.reshape(1), old_log_prob, advantages, 0.0)
+def surrogate(package: Any, array: Any, log_prob: Any) -> Any:
+    """The clipped surrogate of one sample whose old log-probability is 0, with clip_eps = 0."""
+    return package.clipped_surrogate_loss(log_prob.reshape(1), array([0.0]), array([1.0]), 0.0)
 
 
 class TestLosses:

@@ -55,10 +55,8 @@ def test_gradients_flow_through_renaming() -> None:
 
 
 KERNEL, BIAS = np.zeros((2, 2)), np.zeros(2)
-
-
-FLAX = weights.rename_to_torch
-TORCH = weights.rename_to_jax
+LAYER = {"kernel": KERNEL, "bias": BIAS}
+FLAX, TORCH = weights.rename_to_torch, weights.rename_to_jax
 
 
 @pytest.mark.parametrize(
@@ -66,22 +64,14 @@ TORCH = weights.rename_to_jax
     [
         (FLAX, {"params": {"a": {"kernel": KERNEL}}}, "layer 'a' has no 'bias'"),
         (FLAX, {"params": {"a": {"bias": BIAS}}}, "layer 'a' has no 'kernel'"),
-        (
-            FLAX,
-            {"params": {"a": {"kernel": KERNEL, "bias": BIAS, "scale": BIAS}}},
-            "unknown parameter 'a.scale'",
-        ),
+        (FLAX, {"params": {"a": {**LAYER, "scale": BIAS}}}, "unknown parameter 'a.scale'"),
         (FLAX, {"params": {"temperature": BIAS}}, "unknown parameter 'temperature'"),
         (FLAX, {"batch_stats": {}}, "expected the one entry 'params', got .'batch_stats'"),
         (FLAX, {"params": {}, "batch_stats": {}}, "got .'batch_stats', 'params'"),
         (FLAX, {"params": {"a": {"kernel": BIAS, "bias": BIAS}}}, "2 or 4 axes, not 1"),
         (TORCH, {"a.weight": KERNEL}, "layer 'a' has no 'bias'"),
         (TORCH, {"a.bias": BIAS}, "layer 'a' has no 'weight'"),
-        (
-            TORCH,
-            {"a.weight": KERNEL, "a.bias": BIAS, "a.scale": BIAS},
-            "unknown parameter 'a.scale'",
-        ),
+        (TORCH, {**FLAX({"params": {"a": LAYER}}), "a.scale": BIAS}, "unknown parameter 'a.scale'"),
         (TORCH, {"weight": KERNEL}, "unknown parameter 'weight'"),
     ],
 )
@@ -135,14 +125,7 @@ def records(kl: bool) -> list[Any]:
     return [
         jax_ppo.Batch(numbers[0], action, old, *numbers[3:7]),
         jax_ppo.RunningStats(numbers[0], numbers[1], jnp.ones(())),
-        jax_ppo.Transition(
-            obs=numbers[0],
-            action=action,
-            reward=numbers[5],
-            terminated=bits,
-            truncated=~bits,
-            next_obs=numbers[6],
-        ),
+        jax_ppo.Transition(numbers[0], action, numbers[5], bits, ~bits, numbers[6]),
         jax_ppo.Categorical(numbers[2]),
         jax_ppo.Metrics(loss=jnp.ones(()), kl=jnp.zeros(()), extra={"mine": jnp.ones(())}),
     ]

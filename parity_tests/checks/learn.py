@@ -57,31 +57,34 @@ class Learning:
         return jax.jit(self._on_jax)(self.architecture.config, params, transitions, permutations)
 
     def _on_jax(self, config: Any, params: Any, transitions: Any, orders: Any) -> dict[str, Any]:
-        optimizer = jax_ppo.make_optimizer(config, 1.0, self.own.jax_optimizer)
-        state, metrics = jax_learn(
-            _state(jax_ppo, params, optimizer, jax.numpy.asarray, config),
-            _rollout(jax_ppo, transitions, orders),
-            config,
-            self.architecture.jax_network(),
-            optimizer_fn=self.own.jax_optimizer,
-            learning_rate_schedule=self.own.schedule,
-        )
+        network = self.architecture.jax_network()
+        state, metrics = self._learned(jax_ppo, config, network, params, transitions, orders)
         return {**jax_outcome(state.params, state.opt_state), **_rest(state, metrics)}
 
     def on_torch(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
         """The PyTorch side."""
-        config = self.architecture.config
-        optimizer = torch_ref.make_optimizer(config, 1.0, self.own.torch_optimizer)
+        config, network = self.architecture.config, self.architecture.torch_network()
         params = weights.rename_to_torch(params)
-        state, metrics = self.torch_learn(
-            _state(torch_ref, params, optimizer, weights.to_tensor, config),
-            _rollout(torch_ref, transitions, permutations),
-            config,
-            self.architecture.torch_network(),
-            optimizer_fn=self.own.torch_optimizer,
-            learning_rate_schedule=self.own.schedule,
+        state, metrics = self._learned(
+            torch_ref, config, network, params, transitions, permutations
         )
         return {"params": state.params, **state.opt_state._asdict(), **_rest(state, metrics)}
+
+    def _learned(
+        self, package: Any, config: Any, network: Any, params: Any, transitions: Any, orders: Any
+    ) -> Any:
+        """State and metrics after the update of one of the packages."""
+        learn, optimizer_fn = self.torch_learn, self.own.torch_optimizer
+        if package is jax_ppo:
+            learn, optimizer_fn = jax_learn, self.own.jax_optimizer
+        return learn(
+            _state(package, params, package.make_optimizer(config, 1.0, optimizer_fn), config),
+            package.Rollout(package.Transition(**transitions), orders, package.Metrics()),
+            config,
+            network,
+            optimizer_fn=optimizer_fn,
+            learning_rate_schedule=self.own.schedule,
+        )
 
     def by_oracle(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
         """The independent oracle."""
@@ -114,22 +117,14 @@ class Learning:
         return {**outcome, "update": np.asarray(UPDATE + 1), "kl_coef": next_coef}
 
 
-def _state(package: Any, params: Any, optimizer: Any, array: Any, config: Any) -> Any:
+def _state(package: Any, params: Any, optimizer: Any, config: Any) -> Any:
     """A training state in the middle of training, without what `learn` does not use."""
-    source = {"key": None} if package is jax_ppo else {"generator": None}
-    return package.TrainState(
-        params=params,
-        opt_state=optimizer.init(params),
-        rollout=None,
-        update=array(np.asarray(UPDATE, np.int32)),
-        kl_coef=config.kl_coef if package is jax_ppo else torch.as_tensor(config.kl_coef),
-        **source,
-    )
-
-
-def _rollout(package: Any, transitions: Any, permutations: Any) -> Any:
-    """What `collect` gives."""
-    return package.Rollout(package.Transition(**transitions), permutations, package.Metrics())
+    update: Any = jax.numpy.asarray(UPDATE, jax.numpy.int32)
+    own = {"key": None, "update": update, "kl_coef": config.kl_coef}
+    if package is torch_ref:
+        update, kl_coef = torch.tensor(UPDATE, dtype=torch.int32), torch.as_tensor(config.kl_coef)
+        own = {"generator": None, "update": update, "kl_coef": kl_coef}
+    return package.TrainState(params=params, opt_state=optimizer.init(params), rollout=None, **own)
 
 
 def _rest(state: Any, metrics: Any) -> dict[str, Any]:

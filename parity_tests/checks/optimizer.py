@@ -66,7 +66,7 @@ class Own:
     """Parts of a user's own, on both sides; None and empty for those of the config."""
 
     schedule: Any = None
-    """A schedule for either framework; the oracle's is `harmonic_schedule`."""
+    """A schedule for either framework; the oracle's is in `oracles.SCHEDULES`."""
     jax_optimizer: Any = None
     """Its optimizer_fn for JAX; the oracle's is `momentum`."""
     torch_optimizer: Any = None

@@ -73,31 +73,15 @@ class Updates:
         return jax.jit(self._on_jax)(self.architecture.config, params, batch, permutations)
 
     def _on_jax(self, config: Any, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
-        opt_state = jax_ppo.make_optimizer(config, config.learning_rate).init(params)
-        learner, metrics = jax_ppo.update_policy(
-            jax_ppo.Learner.start(params, opt_state),
-            self.architecture.batch(jax_ppo, batch),
-            permutations,
-            config,
-            network=self.architecture.jax_network(),
-            coefficients=self._coefficients(jax_ppo, config),
-        )
+        parts = {"network": self.architecture.jax_network()}
+        learner, metrics = self._update(jax_ppo, config, params, batch, permutations, **parts)
         return {**jax_outcome(learner.params, learner.opt_state), "metrics": metrics}
 
     def on_torch(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
         """The PyTorch side."""
-        config = self.architecture.config
-        params = weights.rename_to_torch(params)
-        opt_state = torch_ref.make_optimizer(config, config.learning_rate).init(params)
-        learner, metrics = torch_ref.update_policy(
-            torch_ref.Learner.start(params, opt_state),
-            self.architecture.batch(torch_ref, batch),
-            permutations,
-            config,
-            network=self.architecture.torch_network(),
-            coefficients=self._coefficients(torch_ref, config),
-            loss_fn=self.torch_loss,
-        )
+        config, params = self.architecture.config, weights.rename_to_torch(params)
+        parts = {"network": self.architecture.torch_network(), "loss_fn": self.torch_loss}
+        learner, metrics = self._update(torch_ref, config, params, batch, permutations, **parts)
         return {"params": learner.params, **learner.opt_state._asdict(), "metrics": metrics}
 
     def by_oracle(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
@@ -106,8 +90,20 @@ class Updates:
         updated = oracle_update.update_policy(flat_params(params), batch, permutations, setting)
         return oracle_outcome(updated)
 
-    def _coefficients(self, package: Any, config: Any) -> Any:
-        return package.UpdateCoefficients(config.learning_rate, config.clip_eps, config.kl_coef)
+    def _update(
+        self, package: Any, config: Any, params: Any, batch: Any, permutations: Any, **parts: Any
+    ) -> Any:
+        """Learner and metrics of one of the packages."""
+        opt_state = package.make_optimizer(config, config.learning_rate).init(params)
+        coefficients = config.learning_rate, config.clip_eps, config.kl_coef
+        return package.update_policy(
+            package.Learner.start(params, opt_state),
+            self.architecture.batch(package, batch),
+            permutations,
+            config,
+            coefficients=package.UpdateCoefficients(*coefficients),
+            **parts,
+        )
 
 
 def update_check(architecture: Architecture, torch_loss: Any = torch_ref.ppo_loss) -> Check:

@@ -169,32 +169,22 @@ def test_a_run_of_an_older_version(finished_run: Run) -> None:
     assert newest.read_bytes() == expected
 
 
-def number_of_maps() -> int:
-    """Memory maps of this process, of which Linux allows 65,530."""
-    return len(Path("/proc/self/maps").read_text().splitlines())
-
-
-def maps_after_each_part(sizes: range, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sweep over sizes of the network, a program each; the memory maps after every part."""
-    counts: list[int] = []
-    clear = jax.clear_caches
-
-    def clear_and_count() -> None:
-        clear()
-        counts.append(number_of_maps())
-
-    monkeypatch.setattr(jax, "clear_caches", clear_and_count)
-    grid = f"hidden_sizes={','.join(map(str, sizes))}"
-    words = [*TINY, "--total-steps", "64", "--num-agents", "1", "--grid", grid, "--out", "sizes"]
-    assert main(["sweep", "CartPole-v1", *words]) == 0
-    assert len(counts) == len(sizes)
-    return counts
-
-
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux counts maps there")
 @pytest.mark.parametrize("num_parts", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_sweep_releases_the_programs_of_each_part(
     num_parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = maps_after_each_part(range(4, 4 + num_parts), monkeypatch)
+    """Parts that differ in the size of the network, a program each; memory maps after every one."""
+    counts: list[int] = []
+    clear = jax.clear_caches
+
+    def clear_and_count() -> None:
+        clear()
+        counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
+
+    monkeypatch.setattr(jax, "clear_caches", clear_and_count)
+    grid = f"hidden_sizes={','.join(map(str, range(4, 4 + num_parts)))}"
+    words = [*TINY, "--total-steps", "64", "--num-agents", "1", "--grid", grid, "--out", "sizes"]
+    assert main(["sweep", "CartPole-v1", *words]) == 0
+    assert len(counts) == num_parts
     assert max(counts[1:]) <= counts[0] + 200

@@ -4,6 +4,8 @@ import json
 import struct
 import tempfile
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +35,16 @@ TREE = {
 }
 
 
-def test_round_trip_is_exact(tmp_path: Path) -> None:
-    restored = from_arrays(
-        read_checkpoint(write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1)), TREE
-    )
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("sound")
+    return write_checkpoint(folder, 5, to_arrays(TREE), keep=1).read_bytes()
+
+
+@pytest.mark.parametrize("template", [TREE, jax.eval_shape(lambda: TREE)], ids=["tree", "shapes"])
+def test_round_trip_is_exact(template: Any, tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1)
+    restored = from_arrays(read_checkpoint(path), template)
     assert jax.tree.structure(restored) == jax.tree.structure(TREE)
     for name in ("weights", "count", "done"):
         np.testing.assert_array_equal(restored[name], TREE[name])
@@ -46,40 +54,22 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     )
 
 
-def test_template_of_shapes_is_enough(tmp_path: Path) -> None:
-    shapes = jax.eval_shape(lambda: TREE)
-    restored = from_arrays(to_arrays(TREE), shapes)
-    np.testing.assert_array_equal(restored["weights"], TREE["weights"])
-
-
-def test_keeps_the_newest(tmp_path: Path) -> None:
+def test_the_newest_are_kept_and_other_files_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "update_best.safetensors").touch()
     for update in (1, 2, 10, 9):
         write_checkpoint(tmp_path, update, to_arrays(TREE), keep=2)
     assert [c.update for c in list_checkpoints(tmp_path)] == [9, 10]
+    assert (tmp_path / "update_best.safetensors").exists()
 
 
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1)
-    (tmp_path / "update_best.safetensors").touch()
-    assert [c.update for c in list_checkpoints(tmp_path)] == [5]
-
-
-def test_holds_data_only(tmp_path: Path) -> None:
+def test_holds_data_only(content: bytes) -> None:
     """The file is a safetensors header, which is JSON, and the arrays' bytes: no pickle."""
-    content = write_checkpoint(tmp_path, 5, to_arrays(TREE), keep=1).read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     assert set(header.pop("__metadata__")) == {"sha256"}
     assert len(header) == 5
     ends = max(entry["data_offsets"][1] for entry in header.values())
     assert len(content) == 8 + size + ends
-
-
-@pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_checkpoint(
-        tmp_path_factory.mktemp("sound"), 5, to_arrays(TREE), keep=1
-    ).read_bytes()
 
 
 @given(data=st.data())
@@ -125,6 +115,7 @@ def test_part_of_a_checkpoint() -> None:
 
 
 def test_newest_sound_one(tmp_path: Path) -> None:
+    assert read_newest(tmp_path) == (None, 0, [])
     for update in (1, 2, 3):
         write_checkpoint(tmp_path, update, {"x": np.array(update)}, keep=3)
     for checkpoint in list_checkpoints(tmp_path)[1:]:
@@ -134,19 +125,11 @@ def test_newest_sound_one(tmp_path: Path) -> None:
     assert (int(arrays["x"]), update, len(problems)) == (1, 1, 2)
 
 
-def test_no_sound_one(tmp_path: Path) -> None:
-    assert read_newest(tmp_path) == (None, 0, [])
-
-
 def test_crash_while_writing_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_checkpoint(tmp_path, 1, to_arrays(TREE), keep=1)
-
-    def fail(_: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("os.fsync", fail)
+    monkeypatch.setattr("os.fsync", Mock(side_effect=OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
         write_checkpoint(tmp_path, 2, to_arrays(TREE), keep=1)
     assert [c.update for c in list_checkpoints(tmp_path)] == [1]

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from jax_ppo import ConfigError, PPOConfig
 from jax_ppo.app.runs import RunSettings
+from tests.core.helpers import QUICK_COMPILATION
 
 TRAIN = [
     *("train", "--num-envs", "32", "--num-steps", "32", "--num-minibatches", "1"),
@@ -21,11 +23,11 @@ TRAIN = [
 """Three updates; minibatches of 1024, which are worth four devices."""
 
 
-def start(words: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """jax-ppo in a process of its own, on the CPU."""
+def start(words: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """jax-ppo in a process of its own, on the CPU, compiled quickly."""
     return subprocess.Popen(
         [sys.executable, "-m", "jax_ppo", *words],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **QUICK_COMPILATION, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -37,17 +39,8 @@ def start_cluster(words: list[str], num_processes: int) -> list[subprocess.Popen
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    return [
-        start(
-            words,
-            {
-                "JAX_COORDINATOR_ADDRESS": address,
-                "JAX_NUM_PROCESSES": str(num_processes),
-                "JAX_PROCESS_ID": str(index),
-            },
-        )
-        for index in range(num_processes)
-    ]
+    cluster = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(num_processes)}
+    return [start(words, {**cluster, "JAX_PROCESS_ID": str(i)}) for i in range(num_processes)]
 
 
 def finish(process: subprocess.Popen[str], status: int = 0) -> str:

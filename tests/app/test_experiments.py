@@ -23,6 +23,8 @@ from jax_ppo.app.plots.sweep import curves_picture, metrics_picture, ranking_pic
 from jax_ppo.app.sweeps.search_space import ADVANTAGES, algorithm_of, apply_trial
 from jax_ppo.app.sweeps.sweep import Outcome, open_sweep, parts_of, rank
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_trial_can_be_trained_and_every_claim_speaks_of_trials(name: str) -> None:
@@ -45,10 +47,11 @@ def made_up(experiment: Experiment) -> Results:
     """Results in which every number is there."""
     ranked = rank(Outcome(i, 0, float(i), False) for i in range(len(experiment.trials)))
     names = list(experiment.trials)
-    metrics = {
-        name: np.ones((8, 2))
-        for name in ("episode_return", "num_episodes", "approx_kl", "clip_fraction", "entropy")
-    } | {"explained_variance": np.ones((8, 2)), "kl_stop": np.ones((8, 2))}
+    measured = (
+        *("episode_return", "num_episodes", "approx_kl", "clip_fraction", "entropy"),
+        *("explained_variance", "kl_stop"),
+    )
+    metrics = dict.fromkeys(measured, np.ones((8, 2)))
     history = History((0, 1), np.arange(8), np.arange(8), np.arange(8.0), metrics)
     return Results({names[entry.trial]: entry for entry in ranked}, dict.fromkeys(names, history))
 
@@ -166,12 +169,12 @@ def test_ppo_is_the_same_with_trpo_beside_it(tiny_config: PPOConfig) -> None:
 def test_claims_about_clipping_follow_from_the_numbers() -> None:
     """Clipping that falls together with the divergence, and the other way round."""
     falling = np.linspace(0.2, 0.0, 20)[:, None]
-    metrics = {"clip_fraction": falling, "approx_kl": falling**2}
-    history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
-    assert all(claim.startswith("seen") for claim in evaluate_clipping(history))
-    metrics = {"clip_fraction": falling[::-1], "approx_kl": falling}
-    worse = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
-    assert all(claim.startswith("NOT seen") for claim in evaluate_clipping(worse))
+    for verdict, metrics in (
+        ("seen", {"clip_fraction": falling, "approx_kl": falling**2}),
+        ("NOT seen", {"clip_fraction": falling[::-1], "approx_kl": falling}),
+    ):
+        history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
+        assert all(claim.startswith(verdict) for claim in evaluate_clipping(history))
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:

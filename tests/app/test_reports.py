@@ -87,32 +87,19 @@ def test_report(finished_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "report.html" in capsys.readouterr().out
 
 
-def copy_metrics(source: Run, target: Run) -> None:
-    """Give a new run the metrics of a finished one."""
-    for name in ("metrics.jsonl", "timing.jsonl"):
-        (target.path / name).write_text((source.path / name).read_text())
-
-
-def test_compare(finished_run: Run, new_run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["both", "both.html", "both.png"])
+def test_compare(name: str, finished_run: Run, new_run, tmp_path: Path) -> None:
+    """Of two runs with the same metrics; the name may have either ending."""
     other = new_run("other", finished_run.config.replace(gamma=0.5))
-    copy_metrics(finished_run, other)
-    out = tmp_path / "both"
-    assert main(["compare", str(finished_run.path), str(other.path), "--out", str(out)]) == 0
+    for file in ("metrics.jsonl", "timing.jsonl"):
+        shutil.copy(finished_run.path / file, other.path)
+    runs = [str(finished_run.path), str(other.path)]
+    assert main(["compare", *runs, "--out", str(tmp_path / name)]) == 0
+    assert {path.name for path in tmp_path.glob("both*")} == {"both.html", "both.png"}
     page = (tmp_path / "both.html").read_text()
     assert "<th>gamma</th>" in page
     assert "<th>gae_lambda</th>" not in page
     assert is_png(tmp_path / "both.png")
-
-
-@pytest.mark.parametrize("name", ["pair.html", "pair.png"])
-def test_compare_takes_a_name_with_its_ending(
-    name: str, finished_run: Run, new_run, tmp_path: Path
-) -> None:
-    other = new_run("other", finished_run.config)
-    copy_metrics(finished_run, other)
-    runs = [str(finished_run.path), str(other.path)]
-    assert main(["compare", *runs, "--out", str(tmp_path / name)]) == 0
-    assert {path.name for path in tmp_path.glob("pair*")} == {"pair.html", "pair.png"}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ import math
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from jax_ppo.app.runs import Run, RunSettings, open_run
 from jax_ppo.app.signals import Interrupted
 from jax_ppo.app.training import train_run
 from tests.app.conftest import CONFIG, SETTINGS, QuietDisplay
+from tests.app.test_devices import finish, start
 
 NewRun = Callable[..., Run]
 
@@ -68,14 +67,20 @@ def test_the_length_of_pieces_changes_nothing(
     assert_same_outcome(one_by_one, finished_run)
 
 
-@pytest.mark.parametrize("after", [1, 3, 12])
+@pytest.mark.parametrize("crashes", [(1,), (3,), (12,), (1, 4, 7)])
 def test_crash_between_metrics_and_checkpoint(
-    after: int, finished_run: Run, new_run: NewRun
+    crashes: tuple[int, ...], finished_run: Run, new_run: NewRun
 ) -> None:
+    """The outcome is the same, and timing has each update once."""
     run = new_run("crashed")
-    train_and_crash(run, after)
+    for after in crashes:
+        train_and_crash(run, after)
     train_run(open_run(run.path), QuietDisplay(run))
     assert_same_outcome(run, finished_run)
+    rows = [json.loads(line) for line in run.timing.read_text().splitlines()]
+    assert sum(row["updates"] for row in rows) == CONFIG.num_updates
+    done = [row["update"] for row in rows]
+    assert done == sorted(set(done))
 
 
 def test_two_cannot_train_in_one_folder(finished_run: Run, new_run: NewRun) -> None:
@@ -89,14 +94,6 @@ def test_two_cannot_train_in_one_folder(finished_run: Run, new_run: NewRun) -> N
     assert_same_outcome(run, finished_run)
 
 
-def test_several_crashes(finished_run: Run, new_run: NewRun) -> None:
-    run = new_run("unlucky")
-    for after in (1, 4, 7):
-        train_and_crash(run, after)
-    train_run(open_run(run.path), QuietDisplay(run))
-    assert_same_outcome(run, finished_run)
-
-
 def test_half_written_row(finished_run: Run, new_run: NewRun) -> None:
     run = new_run("torn")
     train_and_crash(run, 3)
@@ -105,17 +102,6 @@ def test_half_written_row(finished_run: Run, new_run: NewRun) -> None:
             stream.write('{"update": 4, "steps": 1')
     train_run(open_run(run.path), QuietDisplay(run))
     assert_same_outcome(run, finished_run)
-
-
-def test_rows_lost_with_their_checkpoint_kept_are_an_error_nobody_sees(
-    finished_run: Run, new_run: NewRun
-) -> None:
-    """Rows are on disk before the checkpoint that says they are done."""
-    run = new_run("ordered")
-    with pytest.raises(Interrupted):
-        train_run(run, QuietDisplay(run, 3, lambda: signal.raise_signal(signal.SIGTERM)))
-    newest = list_checkpoints(run.checkpoints)[-1].update
-    assert json.loads(run.metrics.read_text().splitlines()[-1])["update"] == newest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -127,6 +113,7 @@ def test_signal_saves_and_stops(number: int, finished_run: Run, new_run: NewRun)
     assert stop.value.signal_number == number
     assert signal.getsignal(number) is handler
     assert [c.update for c in list_checkpoints(run.checkpoints)] == [0, 3]
+    assert json.loads(run.metrics.read_text().splitlines()[-1])["update"] == 3
     train_run(open_run(run.path), QuietDisplay(run))
     assert_same_outcome(run, finished_run)
 
@@ -151,28 +138,18 @@ def test_second_signal_does_not_wait(new_run: NewRun) -> None:
         train_run(run, QuietDisplay(run, 1, twice))
 
 
-def damage_end(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def damage_middle(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-40] ^= 1
-    path.write_bytes(content)
-
-
-def damage_all(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize("damage", [damage_end, damage_middle, damage_all])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[:-7], lambda c: c[:-40] + bytes([c[-40] ^ 1]) + c[-39:], lambda _: b""],
+    ids=["cut off", "a bit flipped", "empty"],
+)
 def test_damaged_newest_checkpoint(
-    damage: Callable[[Path], None], finished_run: Run, new_run: NewRun
+    damage: Callable[[bytes], bytes], finished_run: Run, new_run: NewRun
 ) -> None:
     run = new_run("damaged")
     train_and_crash(run, 7)
     newest, before = list_checkpoints(run.checkpoints)[:-3:-1]
-    damage(newest.path)
+    newest.path.write_bytes(damage(newest.path.read_bytes()))
     display = QuietDisplay(run)
     train_run(open_run(run.path), display)
     assert display.said[0].startswith(f"{newest.path.name} is damaged")
@@ -180,36 +157,18 @@ def test_damaged_newest_checkpoint(
     assert_same_outcome(run, finished_run)
 
 
-def test_all_checkpoints_damaged(finished_run: Run, new_run: NewRun) -> None:
+@pytest.mark.parametrize("crash_again", [False, True])
+def test_all_checkpoints_damaged(crash_again: bool, finished_run: Run, new_run: NewRun) -> None:
+    """New ones are older than the damaged ones by number, and must be kept all the same."""
     run = new_run("ruined")
     train_and_crash(run, 7)
     for checkpoint in list_checkpoints(run.checkpoints):
-        damage_end(checkpoint.path)
+        checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:-7])
+    if crash_again:
+        train_and_crash(open_run(run.path), 3)
+        assert [c.update for c in list_checkpoints(run.checkpoints)][-1] in (1, 2)
     train_run(open_run(run.path), QuietDisplay(run))
     assert_same_outcome(run, finished_run)
-
-
-def test_new_checkpoints_take_the_place_of_damaged_ones(finished_run: Run, new_run: NewRun) -> None:
-    """They are older than the damaged ones by number, and must be kept all the same."""
-    run = new_run("ruined_twice")
-    train_and_crash(run, 7)
-    for checkpoint in list_checkpoints(run.checkpoints):
-        damage_end(checkpoint.path)
-    train_and_crash(open_run(run.path), 3)
-    assert [c.update for c in list_checkpoints(run.checkpoints)][-1] in (1, 2)
-    train_run(open_run(run.path), QuietDisplay(run))
-    assert_same_outcome(run, finished_run)
-
-
-def test_timing_has_each_update_once(new_run: NewRun) -> None:
-    run = new_run("timed")
-    for after in (1, 4, 7):
-        train_and_crash(run, after)
-    train_run(open_run(run.path), QuietDisplay(run))
-    rows = [json.loads(line) for line in run.timing.read_text().splitlines()]
-    assert sum(row["updates"] for row in rows) == CONFIG.num_updates
-    done = [row["update"] for row in rows]
-    assert done == sorted(set(done))
 
 
 def test_checkpoint_of_another_network(new_run: NewRun) -> None:
@@ -244,15 +203,6 @@ def test_seeds_side_by_side_equal_seeds_alone(finished_run: Run, new_run: NewRun
 # Killed for real
 
 
-@contextmanager
-def program(*options: str) -> Iterator[subprocess.Popen]:
-    """`jax-ppo` as a process of its own."""
-    command = [sys.executable, "-m", "jax_ppo", *options]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **quiet) as process:
-        yield process
-
-
 TRAIN = (
     *("train", "--total-steps", "20480", "--num-envs", "4", "--num-steps", "8"),
     *("--update-epochs", "2", "--num-minibatches", "2", "--hidden-sizes", "8"),
@@ -260,22 +210,15 @@ TRAIN = (
 )
 
 
-def finish(*options: str) -> None:
-    """Run the program to its end."""
-    with program(*options) as process:
-        _, complaint = process.communicate()
-    assert process.returncode == 0, complaint
-
-
-def kill_after(seconds: float, *options: str) -> bool:
+def kill_after(seconds: float, words: Sequence[str]) -> bool:
     """Kill the program without warning; whether it was still running."""
-    with program(*options) as process:
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        _, complaint = process.communicate()
-    assert "error" not in complaint, complaint
+    process = start(words)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+    assert "error" not in output, output
     return process.returncode != 0
 
 
@@ -283,18 +226,18 @@ def kill_and_resume(tmp_path: Path, kills: int, chance: random.Random) -> None:
     """Kill runs at random moments, again and again; each must end as if nothing had happened."""
     calm = tmp_path / "calm"
     begun = time.monotonic()
-    finish(*TRAIN, "--out", str(calm))
+    finish(start([*TRAIN, "--out", str(calm)]))
     duration = time.monotonic() - begun
     run = tmp_path / "run"
     while kills > 0:
-        options = ("resume", str(run)) if run.exists() else (*TRAIN, "--out", str(run))
-        if kill_after(chance.uniform(0.1, 1.0) * duration, *options):
+        words = ("resume", str(run)) if run.exists() else (*TRAIN, "--out", str(run))
+        if kill_after(chance.uniform(0.1, 1.0) * duration, words):
             kills -= 1
         else:
             assert_same_outcome(open_run(run), open_run(calm))
             run = run.with_name(f"{run.name}_and_another")
     if run.exists():
-        finish("resume", str(run))
+        finish(start(["resume", str(run)]))
         assert_same_outcome(open_run(run), open_run(calm))
 
 
@@ -310,11 +253,10 @@ def test_kill_twenty_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_the_program(number: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with program(*TRAIN, "--out", str(run), "--total-steps", "32000000") as process:
-        while not (run / "timing.jsonl").exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, complaint
+    process = start([*TRAIN, "--out", str(run), "--total-steps", "32000000"])
+    while not (run / "timing.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    finish(process, status=128 + number)
     newest = list_checkpoints(run / "checkpoints")[-1].update
     assert newest == json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["update"]

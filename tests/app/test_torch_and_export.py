@@ -44,13 +44,27 @@ def test_train_writes_the_same_kind_of_run_folder(finished_run: Run) -> None:
     assert set(rows[0]) == set(expected) - only_with_kl
 
 
-def test_evaluate_is_repeatable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_are_for_anyone_and_evaluated_the_same_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Parameters by the names of a state_dict, the agents along the first axis."""
     assert torch_main(["train", *TINY, "--out", "run"]) == 0
-    for name in ("a", "b"):
-        command = ["evaluate", "run", "--num-episodes", "3", "--sampled", "--out", f"{name}.json"]
-        assert torch_main(command) == 0
+    config = open_run(Path("run")).config
+    tensors = load_file(list_checkpoints(Path("run/checkpoints"))[-1].path)
+    network = torch_ref.make_network(config, torch_ref.make_env(PPOConfig()))
+    for name, tensor in network.init(torch.Generator()).items():
+        assert tensors[f"params.{name}"].shape == (1, *tensor.shape)
+
+    command = ["evaluate", "run", "--num-episodes", "3", "--sampled", "--out"]
+    assert torch_main([*command, "a.json"]) == torch_main([*command, "b.json"]) == 0
     assert Path("a.json").read_text() == Path("b.json").read_text()
     assert "sampled actions" in capsys.readouterr().out
+
+    content = json.loads(Path("run/run.json").read_text())
+    content["config"]["hidden_sizes"] = [16]
+    Path("run/run.json").write_text(json.dumps(content))
+    assert torch_main(["evaluate", "run"]) == 2
+    assert "policy_head.weight is [2, 8]" in capsys.readouterr().err
 
 
 def test_torch_ref_without_pytorch(
@@ -96,7 +110,9 @@ def test_runs_of_the_other_side_are_told_apart(
     assert "already" in capsys.readouterr().err
 
 
-def test_agents_act_the_same_on_both_sides(finished_run: Run) -> None:
+def test_agents_act_the_same_on_both_sides(
+    finished_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From JAX to PyTorch: same distributions and values for the same observations, and back."""
     assert jax_main(["export", str(finished_run.path), "--to", "torch", "--out", "there"]) == 0
     assert torch_main(["export", "there", "--to", "jax", "--out", "back"]) == 0
@@ -105,19 +121,17 @@ def test_agents_act_the_same_on_both_sides(finished_run: Run) -> None:
     back, _, _ = load_jax_agents(open_run(Path("back")))
     jax.tree.map(np.testing.assert_array_equal, here, back)
     assert update == finished_run.config.num_updates
+    assert jax_main(["resume", "back"]) == 2
+    assert "back was exported" in capsys.readouterr().err, "it is not trained on"
 
-    config = finished_run.config
+    config, clip = finished_run.config, finished_run.config.normalization_clip
     network = jax_ppo.make_network(config, jax_ppo.make_env(config))
     torch_network = torch_ref.make_network(config, torch_ref.make_env(config))
     obs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     for i, agent in enumerate(there):
         params, stats = jax.tree.map(lambda leaf, i=i: leaf[i], tuple(here))
-        policy, values = network.apply(
-            params, jax_ppo.normalize(stats, obs, config.normalization_clip)
-        )
-        torch_obs = torch_ref.normalize(
-            agent.obs_stats, torch.tensor(obs), config.normalization_clip
-        )
+        policy, values = network.apply(params, jax_ppo.normalize(stats, obs, clip))
+        torch_obs = torch_ref.normalize(agent.obs_stats, torch.tensor(obs), clip)
         torch_policy, torch_values = torch_network.apply(agent.params, torch_obs)
         np.testing.assert_allclose(policy.logits, torch_policy.logits, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(values, torch_values, rtol=1e-5, atol=1e-6)
@@ -160,37 +174,8 @@ def test_cnn_and_gaussian_layouts_there_and_back() -> None:
         np.testing.assert_array_equal(back[name], array)
 
 
-def test_an_exported_agent_is_not_trained_on(
-    finished_run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert jax_main(["export", str(finished_run.path), "--to", "torch", "--out", "there"]) == 0
-    assert torch_main(["export", "there", "--to", "jax", "--out", "back"]) == 0
-    assert jax_main(["resume", "back"]) == 2
-    assert "back was exported" in capsys.readouterr().err
-
-
 def test_export_does_not_overwrite(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished_run.path, "run")
     assert jax_main(["export", "run", "--to", "torch"]) == 0
     assert jax_main(["export", "run", "--to", "torch"]) == 2
     assert "run-torch exists already" in capsys.readouterr().err
-
-
-def test_checkpoint_of_another_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert torch_main(["train", *TINY, "--out", "run"]) == 0
-    content = json.loads(Path("run/run.json").read_text())
-    content["config"]["hidden_sizes"] = [16]
-    Path("run/run.json").write_text(json.dumps(content))
-    assert torch_main(["evaluate", "run"]) == 2
-    assert "policy_head.weight is [2, 8]" in capsys.readouterr().err
-
-
-def test_checkpoints_are_for_anyone() -> None:
-    """Parameters by the names of a state_dict, the agents along the first axis."""
-    assert torch_main(["train", *TINY, "--out", "run"]) == 0
-    tensors = load_file(list_checkpoints(Path("run/checkpoints"))[-1].path)
-    expected = torch_ref.make_network(
-        open_run(Path("run")).config, torch_ref.make_env(PPOConfig())
-    ).init(torch.Generator())
-    for name, tensor in expected.items():
-        assert tensors[f"params.{name}"].shape == (1, *tensor.shape)

@@ -1,15 +1,26 @@
 """What several chapters' tests share."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from jax_ppo import AdvantageFn, train
+from jax_ppo import (
+    AdvantageFn,
+    Batch,
+    Environment,
+    Network,
+    PPOConfig,
+    make_env,
+    make_network,
+    train,
+)
 
 jit_train = jax.jit(train, static_argnames="algorithm_fn")
 """One jitted `train` for all, so that tests of equal static configs share a program."""
@@ -21,6 +32,26 @@ def by_position(advantage_fn: AdvantageFn) -> Callable[..., tuple[jax.Array, jax
     return jax.jit(
         lambda r, v, n, *rest: advantage_fn(r, v, n, **dict(zip(names, rest, strict=True)))
     )
+
+
+def random_batch(config: PPOConfig, size: int) -> tuple[Any, Batch, Network]:
+    """Parameters away from the initial ones, what they did at random states, and the network."""
+    env = make_env(config)
+    network = make_network(config, env)
+    params, batch = jax.jit(partial(_draw_batch, size=size, env=env, network=network))()
+    return params, batch, network
+
+
+def _draw_batch(size: int, env: Environment, network: Network) -> tuple[Any, Batch]:
+    keys = jax.random.split(jax.random.key(3), 5)
+    params = network.init(keys[0])
+    params = jax.tree.map(lambda p: p + 0.5 * jax.random.normal(keys[1], p.shape, p.dtype), params)
+    obs = jax.random.normal(keys[2], (size, *env.observation_space.shape))
+    distribution, values = network.apply(params, obs)
+    action = distribution.sample(env.action_space.draw_noise(keys[3], (size,)))
+    advantages, returns = 3.0 * jax.random.normal(keys[4], (2, size)) + 1.0
+    log_prob = distribution.log_prob(action)
+    return params, Batch(obs, action, None, log_prob, values, advantages, returns)
 
 
 _listening: list[list[float]] = []
@@ -78,10 +109,18 @@ def largest_difference(a: Any, b: Any) -> float:
     return max(float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)))) for x, y in pairs)
 
 
-def printed_by(*arguments: str, timeout: float) -> str:
+QUICK_COMPILATION = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+"""The fixture of this name, as a variable for other processes."""
+
+
+def printed_by(*arguments: str, timeout: float, **environment: str) -> str:
     """What another process of Python prints; it must end well, within `timeout` seconds."""
     process = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     assert process.returncode == 0, process.stderr
     return process.stdout

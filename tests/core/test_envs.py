@@ -17,6 +17,8 @@ from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, p
 
 from .helpers import leaves
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NEEDS_NETWORK = "MNISTBandit-bsuite"
 ENV_IDS = [env_id for env_id in gymnax.registered_envs if env_id != NEEDS_NETWORK]
 ACTION_DIMS = {
@@ -330,15 +332,16 @@ def test_integer_images_become_floats() -> None:
     np.testing.assert_array_equal(obs, np.full((2, 4, 3), 7.0))
 
 
-def test_tree_observations_are_refused() -> None:
-    env = Custom({"a": 0.0, "b": 1.0}, space=spaces.Dict({"a": spaces.Box(0, 1, ())}))
-    with pytest.raises(ConfigError, match=r"Custom.*Dict"):
-        from_gymnax(env, env.default_params)
-
-
-def test_actions_that_are_neither_discrete_nor_a_box_are_refused() -> None:
-    env = Custom(actions=spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)]))
-    with pytest.raises(ConfigError, match=r"Custom.*Tuple"):
+@pytest.mark.parametrize(
+    ("changes", "space"),
+    [
+        ({"obs": {"a": 0.0}, "space": spaces.Dict({"a": spaces.Box(0, 1, ())})}, "Dict"),
+        ({"actions": spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])}, "Tuple"),
+    ],
+)
+def test_other_spaces_are_refused(changes: dict[str, Any], space: str) -> None:
+    env = Custom(**changes)
+    with pytest.raises(ConfigError, match=f"Custom.*{space}"):
         from_gymnax(env, env.default_params)
 
 

@@ -21,6 +21,8 @@ from jax_ppo import (
     ppo,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EPISODES = 6
 
 

@@ -19,15 +19,12 @@ from jax_ppo import (
     Batch,
     Categorical,
     DiagGaussian,
-    Environment,
     Learner,
     Network,
     PPOConfig,
     UpdateCoefficients,
     a2c,
     compute_gae,
-    make_env,
-    make_network,
     make_optimizer,
     ppo,
     ppo_loss,
@@ -54,7 +51,10 @@ from .helpers import (
     by_position,
     jit_train,
     largest_difference,
+    random_batch,
 )
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CONFIG = PPOConfig(
     total_steps=96,
@@ -77,27 +77,6 @@ CONFIG = PPOConfig(
 # A2C: one gradient
 
 
-def first_step(config: PPOConfig) -> tuple[Any, Batch, Network]:
-    """Parameters, samples that they collected, and the network."""
-    env = make_env(config)
-    network = make_network(config, env)
-    return *jax.jit(partial(draw_samples, config=config, env=env, network=network))(), network
-
-
-def draw_samples(config: PPOConfig, env: Environment, network: Network) -> tuple[Any, Batch]:
-    """Parameters, and samples with advantages that are far from normal."""
-    keys = jax.random.split(jax.random.key(1), 5)
-    params = network.init(keys[0])
-    # Away from the initial policy, whose logits are nearly 0.
-    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(keys[1], p.shape, p.dtype), params)
-    obs = jax.random.normal(keys[2], (config.batch_size, *env.observation_space.shape))
-    distribution, values = network.apply(params, obs)
-    action = distribution.sample(env.action_space.draw_noise(keys[3], (config.batch_size,)))
-    advantages, returns = 3.0 * jax.random.normal(keys[4], (2, config.batch_size)) + 1.0
-    log_prob = distribution.log_prob(action)
-    return params, Batch(obs, action, None, log_prob, values, advantages, returns)
-
-
 @partial(jax.jit, static_argnums=(0, 3))
 def gradient_of(
     loss_fn: Any, params: Any, batch: Batch, network: Network, config: PPOConfig, clip_eps: Any
@@ -118,7 +97,7 @@ def test_the_first_gradient_of_ppo_is_that_of_a2c(env_id: str, shared_trunk: boo
     """Whatever the clip range: the ratio is 1."""
     with enable_x64(True):
         config = a2c_config(CONFIG.replace(env_id=env_id, shared_trunk=shared_trunk))
-        params, batch, network = first_step(config)
+        params, batch, network = random_batch(config, config.batch_size)
         expected = gradient_of(a2c_loss, params, batch, network, config, 0.2)
         for clip_eps in (1e-3, 0.2, NO_CLIPPING):
             ours = gradient_of(ppo_loss, params, batch, network, config, clip_eps)
@@ -133,9 +112,9 @@ def test_the_first_gradient_of_ppo_is_that_of_a2c(env_id: str, shared_trunk: boo
 
 def test_what_is_not_a2c_has_another_gradient() -> None:
     config = a2c_config(CONFIG)
-    params, batch, network = first_step(config)
+    params, batch, network = random_batch(config, config.batch_size)
     right = gradient_of(a2c_loss, params, batch, network, config, 0.2)
-    moved = jax.tree.map(lambda p: p + 0.1, params)
+    moved = jax.tree.map(lambda p: 1.3 * p, params)
     standard = (batch.advantages - batch.advantages.mean()) / batch.advantages.std()
     wrong = {
         "normalized": (params, dataclasses.replace(batch, advantages=standard), config, 0.2),
@@ -232,7 +211,7 @@ def test_a_whole_update_against_a_step_of_optax() -> None:
     """And every way of not being A2C gives other parameters."""
     with enable_x64(True):
         config = a2c_config(CONFIG)
-        params, batch, network = first_step(config)
+        params, batch, network = random_batch(config, config.batch_size)
 
         def explicit_loss(params: Any) -> jax.Array:
             """The paper's, from the distribution's own numbers."""

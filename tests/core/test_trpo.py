@@ -17,15 +17,12 @@ from jax_ppo import (
     Categorical,
     ConfigError,
     DiagGaussian,
-    Environment,
     Metrics,
     Network,
     PPOConfig,
     TrainState,
     TrustRegion,
     compute_gae,
-    make_env,
-    make_network,
     ppo_loss,
     train,
     trpo,
@@ -42,7 +39,15 @@ from jax_ppo.variants.trpo import (
 )
 from parity_tests.precision import enable_x64
 
-from .helpers import assert_trees_close, assert_trees_equal, largest_difference, leaves
+from .helpers import (
+    assert_trees_close,
+    assert_trees_equal,
+    largest_difference,
+    leaves,
+    random_batch,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SAMPLES = 40
 
@@ -54,22 +59,7 @@ jit_improvement = jax.jit(surrogate_improvement, static_argnames="network")
 def tiny(env_id: str, **changes: Any) -> tuple[Any, Batch, Network]:
     """A policy of a few dozen parameters, and samples that it collected."""
     config = PPOConfig(env_id=env_id, hidden_sizes=(3,), log_std_init=-0.3, **changes)
-    env = make_env(config)
-    network = make_network(config, env)
-    return *jax.jit(partial(draw_samples, env=env, network=network))(), network
-
-
-def draw_samples(env: Environment, network: Network) -> tuple[Any, Batch]:
-    """Parameters away from the initial ones, and what they did at random observations."""
-    keys = jax.random.split(jax.random.key(3), 5)
-    params = network.init(keys[0])
-    params = jax.tree.map(lambda p: p + 0.5 * jax.random.normal(keys[1], p.shape, p.dtype), params)
-    obs = jax.random.normal(keys[2], (SAMPLES, *env.observation_space.shape))
-    distribution, values = network.apply(params, obs)
-    action = distribution.sample(env.action_space.draw_noise(keys[3], (SAMPLES,)))
-    advantages = jax.random.normal(keys[4], (SAMPLES,)) + 1.0
-    log_prob = distribution.log_prob(action)
-    return params, Batch(obs, action, None, log_prob, values, advantages, advantages + values)
+    return random_batch(config, SAMPLES)
 
 
 def flat(tree: Any) -> np.ndarray:

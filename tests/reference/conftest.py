@@ -9,6 +9,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from jax_ppo.config import PPOConfig
+from torch_ref import make_env, make_network, ppo
+
 torch.set_num_threads(1)  # more of them only slow such small networks down
 
 
@@ -40,6 +43,22 @@ class Clock(gymnasium.Env):
 
     def see(self) -> np.ndarray:
         return np.array([self.time], np.float32)
+
+
+def watched(note: Callable[[torch.Tensor], None]) -> Callable[[PPOConfig], Any]:
+    """PPO whose network passes every observation to `note` first."""
+
+    def algorithm_fn(config: PPOConfig) -> Any:
+        env = make_env(config)
+        network = make_network(config, env)
+
+        def apply(params: Any, obs: torch.Tensor) -> Any:
+            note(obs)
+            return network.apply(params, obs)
+
+        return ppo(config, env, network._replace(apply=apply))
+
+    return algorithm_fn
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from torch_ref import make_env as make_env_of
 
 KEYS = torch.tensor([3, 5])
 STILL = torch.zeros(2, dtype=torch.int64)
+TIME_LIMIT = "max_steps_in_episode must be a whole number"
 
 
 def make_env(env_id: str, **changes: Any) -> Any:
@@ -30,10 +31,10 @@ def make_env(env_id: str, **changes: Any) -> Any:
     return make_env_of(PPOConfig(env_id=env_id, **changes))
 
 
-def run(env: Any, num_steps: int) -> list[Any]:
-    """The steps of two environments that get action 0 all the time."""
+def run(env: Any, num_steps: int, keys: torch.Tensor = KEYS, action: Any = STILL) -> list[Any]:
+    """The steps of two environments that get the same action all the time."""
     _, state = env.reset(KEYS)
-    return [env.step(KEYS, state, STILL) for _ in range(num_steps)]
+    return [env.step(keys, state, action) for _ in range(num_steps)]
 
 
 # Autoreset
@@ -78,8 +79,7 @@ def test_cartpole_ends_beyond_its_limits_and_starts_again_within() -> None:
 
 def test_pendulum_is_only_ever_truncated() -> None:
     env = make_env("Pendulum-v1", env_params={"max_steps_in_episode": 3})
-    _, state = env.reset(KEYS)
-    steps = [env.step(KEYS, state, torch.zeros(2, 1)) for _ in range(3)]
+    steps = run(env, 3, action=torch.zeros(2, 1))
     assert [step.truncated.all().item() for step in steps] == [False, False, True]
     assert not any(step.terminated.any() for step in steps)
     assert not torch.equal(steps[-1].obs, steps[-1].next_obs)
@@ -109,11 +109,10 @@ def test_keys_decide_the_first_observations() -> None:
 
 def test_steps_make_no_use_of_their_keys() -> None:
     env = make_env("CartPole-v1")
-    results = []
-    for keys in (KEYS, KEYS + 17):
-        _, state = env.reset(KEYS)
-        results.append(torch.stack([env.step(keys, state, STILL).obs for _ in range(20)]))
-    assert torch.equal(*results)
+    one, other = (
+        torch.stack([step.obs for step in run(env, 20, keys)]) for keys in (KEYS, KEYS + 17)
+    )
+    assert torch.equal(one, other)
 
 
 def test_each_reset_starts_environments_of_its_own() -> None:
@@ -126,18 +125,13 @@ def test_each_reset_starts_environments_of_its_own() -> None:
 # The time limit
 
 
-def test_the_time_limit_comes_from_the_registration() -> None:
+def test_the_time_limit_is_that_of_the_registration_or_of_the_config(clock: Any) -> None:
+    """A custom environment need not have one."""
     assert make_env("CartPole-v1").max_episode_steps == 500
     assert make_env("Pendulum-v1").max_episode_steps == 200
     assert make_env("CliffWalking-v1").max_episode_steps is None
-
-
-def test_env_params_replace_the_time_limit() -> None:
     env = make_env("CartPole-v1", env_params={"max_steps_in_episode": 7.0})
     assert env.max_episode_steps == 7
-
-
-def test_a_custom_environment_need_not_have_one(clock: Any) -> None:
     assert from_gymnasium(clock).max_episode_steps is None
 
 
@@ -145,9 +139,12 @@ def test_a_custom_environment_need_not_have_one(clock: Any) -> None:
 
 
 def test_whole_numbers_become_one_hot() -> None:
+    """As many as the map has fields, and env_kwargs reach the constructor."""
     env = make_env("FrozenLake-v1")
     obs, state = env.reset(KEYS)
     assert env.observation_space.shape == (16,)
+    larger = make_env("FrozenLake-v1", env_kwargs={"map_name": "8x8"})
+    assert larger.observation_space.shape == (64,)
     assert torch.equal(obs, torch.eye(16)[[0, 0]])
     assert env.step(KEYS, state, STILL).obs.sum(dim=1).tolist() == [1, 1]
 
@@ -246,6 +243,10 @@ def test_the_environment_gets_actions_of_its_own_type(
         ("CartPole-v1", {"env_params": {"gravity": 1.0}}, r"'gravity'.*env_kwargs"),
         ("CartPole-v1", {"env_kwargs": {"size": 3}}, r"env_kwargs \{'size': 3\}"),
         ("Blackjack-v1", {}, "Blackjack-v1: observations of type Tuple"),
+        *(
+            ("CartPole-v1", {"env_params": {"max_steps_in_episode": limit}}, TIME_LIMIT)
+            for limit in (0, -3, 2.5, float("nan"), float("inf"), "ten")
+        ),
     ],
 )
 def test_the_message_names_what_is_wrong(env_id: str, changes: Any, message: str) -> None:
@@ -260,17 +261,6 @@ def test_a_missing_package_is_reported_in_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gymnasium, "make", make)
     with pytest.raises(ConfigError, match=r"^LunarLander-v3 .*: Box2D is missing, run pip install"):
         make_env("LunarLander-v3")
-
-
-@pytest.mark.parametrize("limit", [0, -3, 2.5, float("nan"), float("inf"), "ten"])
-def test_a_time_limit_must_be_a_positive_whole_number(limit: Any) -> None:
-    with pytest.raises(ConfigError, match="max_steps_in_episode must be a whole number"):
-        make_env("CartPole-v1", env_params={"max_steps_in_episode": limit})
-
-
-def test_env_kwargs_reach_the_constructor() -> None:
-    env = make_env("FrozenLake-v1", env_kwargs={"map_name": "8x8"})
-    assert env.observation_space.shape == (64,)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
+from tests.reference.conftest import watched
 from torch_ref import RunningStats, evaluate_policy, from_gymnasium, make_network, ppo, train
 
 
@@ -47,11 +48,9 @@ def test_the_mode_is_taken_unless_samples_are_asked_for(
     params = ppo(tiny_config).init(generator).params
     params = {name: torch.zeros_like(param) for name, param in params.items()}
     params["policy_head.bias"] = torch.tensor([0.1, 0.0])
-    mode = evaluate_policy(generator, params, None, tiny_config, num_episodes=20)
+    episodes = partial(evaluate_policy, generator, params, None, tiny_config, num_episodes=20)
+    mode, sampled = episodes(), episodes(deterministic=False)
     assert mode.episode_length.max() <= 11, "pushed one way only, the pole falls at once"
-    sampled = evaluate_policy(
-        generator, params, None, tiny_config, num_episodes=20, deterministic=False
-    )
     assert sampled.episode_length.max() > 11
 
 
@@ -59,19 +58,11 @@ def test_observations_are_normalized_with_the_statistics(
     tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
     params = ppo(tiny_config).init(generator).params
-    seen = []
-
-    def recording(config: PPOConfig) -> Any:
-        algorithm = ppo(config)
-
-        def apply(params: Any, obs: torch.Tensor) -> Any:
-            seen.append(obs)
-            return algorithm.network.apply(params, obs)
-
-        return algorithm._replace(network=algorithm.network._replace(apply=apply))
-
+    seen: list[torch.Tensor] = []
     stats = RunningStats(torch.full((4,), 5.0), torch.full((4,), 4.0), torch.tensor(9.0))
-    evaluate_policy(generator, params, stats, tiny_config, algorithm_fn=recording, num_episodes=2)
+    evaluate_policy(
+        generator, params, stats, tiny_config, algorithm_fn=watched(seen.append), num_episodes=2
+    )
     # All of CartPole's first observations are within 0.05 of 0, and (0 - 5) / sqrt(4) = -2.5
     torch.testing.assert_close(seen[0], torch.full((2, 4), -2.5), rtol=0, atol=0.03)
 
@@ -82,25 +73,27 @@ def test_nothing_is_changed(tiny_config: PPOConfig, generator: torch.Generator) 
     before = {name: param.clone() for name, param in state.params.items()}
     draws = generator.get_state()
     stats = state.rollout.obs_stats
-    first = evaluate_policy(generator, state.params, stats, config, num_episodes=3)
-    again = evaluate_policy(generator, state.params, stats, config, num_episodes=3)
+    first, again = (
+        evaluate_policy(generator, state.params, stats, config, num_episodes=3) for _ in range(2)
+    )
     assert torch.equal(first.episode_return, again.episode_return)
     assert torch.equal(draws, generator.get_state())
     assert all(torch.equal(before[name], state.params[name]) for name in before)
 
 
-def test_without_a_time_limit_max_steps_is_needed(
-    tiny_config: PPOConfig, generator: torch.Generator
+@pytest.mark.parametrize(
+    ("env_id", "options", "message"),
+    [
+        ("CliffWalking-v1", {}, "pass max_steps"),
+        ("CartPole-v1", {"num_episodes": 0}, "must be at least 1, got 0 and 500"),
+        ("CartPole-v1", {"num_episodes": 2, "max_steps": 0}, "must be at least 1, got 2 and 0"),
+    ],
+)
+def test_what_is_refused(
+    env_id: str, options: Any, message: str, tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
-    config = tiny_config.replace(env_id="CliffWalking-v1")
+    """CliffWalking has no time limit."""
+    config = tiny_config.replace(env_id=env_id)
     params = ppo(config).init(generator).params
-    with pytest.raises(ConfigError, match="pass max_steps"):
-        evaluate_policy(generator, params, None, config)
-
-
-def test_at_least_one_episode(tiny_config: PPOConfig, generator: torch.Generator) -> None:
-    params = ppo(tiny_config).init(generator).params
-    with pytest.raises(ConfigError, match="must be at least 1, got 0 and 500"):
-        evaluate_policy(generator, params, None, tiny_config, num_episodes=0)
-    with pytest.raises(ConfigError, match="must be at least 1, got 2 and 0"):
-        evaluate_policy(generator, params, None, tiny_config, num_episodes=2, max_steps=0)
+    with pytest.raises(ConfigError, match=message):
+        evaluate_policy(generator, params, None, config, **options)

@@ -53,13 +53,6 @@ def test_convolutions_start_orthogonal() -> None:
     assert_orthogonal(params["policy_trunk_conv_0.weight"], math.sqrt(2))
 
 
-def test_the_two_trunks_start_apart() -> None:
-    params = init(PPOConfig(), environment((4,)))
-    assert not torch.equal(
-        params["policy_trunk_dense_0.weight"], params["value_trunk_dense_0.weight"]
-    )
-
-
 @pytest.mark.parametrize("obs_shape", [(40,), (8, 8, 5)])
 def test_the_default_initializer_is_that_of_torch(obs_shape: tuple[int, ...]) -> None:
     """Uniform, with the bounds and spread of a layer that torch.nn builds."""
@@ -98,23 +91,20 @@ def test_parameters_load_into_modules(generator: torch.Generator) -> None:
     env = environment((4,))
     params = init(config, env)
     obs = torch.randn(5, 4, generator=generator)
+    sizes = {"trunk_dense_0": (4, 16), "trunk_dense_1": (16, 8)}
     layers = {
-        "policy_trunk_dense_0": torch.nn.Linear(4, 16),
-        "policy_trunk_dense_1": torch.nn.Linear(16, 8),
-        "policy_head": torch.nn.Linear(8, 3),
-        "value_trunk_dense_0": torch.nn.Linear(4, 16),
-        "value_trunk_dense_1": torch.nn.Linear(16, 8),
-        "value_head": torch.nn.Linear(8, 1),
+        f"{kind}_{layer}": torch.nn.Linear(*size)
+        for kind, outputs in (("policy", 3), ("value", 1))
+        for layer, size in {**sizes, "head": (8, outputs)}.items()
     }
     module = torch.nn.ModuleDict(layers)
     module.load_state_dict(params)
-    x, y = obs, obs
-    for i in range(2):
-        x = torch.tanh(module[f"policy_trunk_dense_{i}"](x))
-        y = torch.tanh(module[f"value_trunk_dense_{i}"](y))
     distribution, values = make_network(config, env).apply(params, obs)
-    assert torch.equal(distribution.logits, module["policy_head"](x))
-    assert torch.equal(values, module["value_head"](y)[:, 0])
+    for kind, outputs in (("policy", distribution.logits), ("value", values[:, None])):
+        x = obs
+        for i in range(2):
+            x = torch.tanh(module[f"{kind}_trunk_dense_{i}"](x))
+        assert torch.equal(outputs, module[f"{kind}_head"](x))
 
 
 def test_images_have_channels_last_inside_and_out() -> None:
@@ -147,19 +137,23 @@ def test_gray_images_may_come_without_a_channel(obs_shape: tuple[int, ...]) -> N
     assert values.shape == (2,)
 
 
-def test_convolutions_need_images() -> None:
-    with pytest.raises(ConfigError, match="network = cnn needs image observations"):
-        make_network(PPOConfig(network="cnn"), environment((4,)))
+@pytest.mark.parametrize(
+    ("changes", "obs_shape", "message"),
+    [
+        ({"network": "cnn"}, (4,), "network = cnn needs image observations"),
+        ({"conv_kernel_size": 4}, (3, 3, 2), "leave nothing of images"),
+    ],
+)
+def test_what_is_refused(changes: Any, obs_shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_network(PPOConfig(**changes), environment(obs_shape))
 
 
-def test_convolutions_larger_than_the_image_are_refused() -> None:
-    with pytest.raises(ConfigError, match="leave nothing of images"):
-        make_network(PPOConfig(conv_kernel_size=4), environment((3, 3, 2)))
-
-
-def test_equal_generators_give_equal_parameters() -> None:
+def test_equal_generators_give_equal_parameters_and_two_trunks_start_apart() -> None:
     params, again = (init(PPOConfig(), environment((4,))) for _ in range(2))
     assert all(torch.equal(params[name], again[name]) for name in params)
+    policy, value = (params[f"{kind}_trunk_dense_0.weight"] for kind in ("policy", "value"))
+    assert not torch.equal(policy, value)
 
 
 def test_parameters_follow_the_default_dtype(float64: None) -> None:

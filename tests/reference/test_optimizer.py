@@ -72,17 +72,11 @@ def test_a_long_gradient_is_shortened_to_the_limit_exactly(float64: None) -> Non
     assert 1e-7 < 0.6 - theirs[0].grad.item() < 2e-7
 
 
-def test_a_short_gradient_is_left_alone() -> None:
+def test_short_gradients_and_the_norm_over_all_parameters_together() -> None:
+    """A gradient shorter than the limit is left alone, and one of zero stays finite."""
     gradient = {"a": torch.tensor([0.3]), "b": torch.tensor([0.4])}
     assert clip_by_global_norm(gradient, 0.6) == gradient
-
-
-def test_a_gradient_of_zero_stays_finite() -> None:
-    zero = {"a": torch.zeros(2)}
-    assert clip_by_global_norm(zero, 0.5)["a"].tolist() == [0, 0]
-
-
-def test_the_norm_is_over_all_parameters_together() -> None:
+    assert clip_by_global_norm({"a": torch.zeros(2)}, 0.5)["a"].tolist() == [0, 0]
     assert global_norm({"a": torch.tensor([[3.0]]), "b": torch.tensor(4.0)}) == 5
 
 

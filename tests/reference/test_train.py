@@ -8,6 +8,7 @@ import torch
 from gymnasium import spaces
 
 from jax_ppo.config import ConfigError, PPOConfig
+from tests.reference.conftest import watched
 from torch_ref import (
     collect_rollout,
     compute_gae,
@@ -45,34 +46,24 @@ def config(request: pytest.FixtureRequest, tiny_config: PPOConfig) -> PPOConfig:
     return tiny_config.replace(**request.param)
 
 
-def test_the_same_seed_gives_the_same_agent(config: PPOConfig) -> None:
-    (one, metrics), (other, again) = (
-        train(torch.Generator().manual_seed(3), config) for _ in range(2)
-    )
+def test_the_same_seed_gives_the_same_agent_and_a_row_of_metrics_per_update(
+    config: PPOConfig, generator: torch.Generator
+) -> None:
+    """And the generator is left as it was."""
+    before = generator.get_state()
+    (one, metrics), (other, again) = (train(generator, config) for _ in range(2))
+    assert torch.equal(before, generator.get_state())
     assert all(torch.equal(one.params[name], other.params[name]) for name in one.params)
+    assert one.update == config.num_updates == 3
     for name, values in metrics.as_dict().items():
         assert torch.equal(values.nan_to_num(7.0), again.as_dict()[name].nan_to_num(7.0))
+        assert values.shape == (3,)
+        assert name.startswith("episode_") or torch.isfinite(values).all()
 
 
 def test_another_seed_gives_another_agent(tiny_config: PPOConfig) -> None:
     one, other = (train(torch.Generator().manual_seed(seed), tiny_config)[0] for seed in (0, 1))
     assert not torch.equal(one.params["value_head.weight"], other.params["value_head.weight"])
-
-
-def test_the_generator_is_left_as_it_was(
-    tiny_config: PPOConfig, generator: torch.Generator
-) -> None:
-    before = generator.get_state()
-    train(generator, tiny_config)
-    assert torch.equal(before, generator.get_state())
-
-
-def test_metrics_are_a_row_per_update(config: PPOConfig, generator: torch.Generator) -> None:
-    state, metrics = train(generator, config)
-    assert state.update == config.num_updates == 3
-    for name, values in metrics.as_dict().items():
-        assert values.shape == (3,)
-        assert name.startswith("episode_") or torch.isfinite(values).all()
 
 
 def test_a_train_step_leaves_its_state_as_it_was(
@@ -107,20 +98,12 @@ def test_everything_follows_the_default_dtype(
 
 def test_a_rollout_keeps_no_graph(tiny_config: PPOConfig, generator: torch.Generator) -> None:
     algorithm = ppo(tiny_config)
-    env, network = algorithm.env, algorithm.network
+    parts = {"config": tiny_config, "env": algorithm.env, "network": algorithm.network}
     state = algorithm.init(generator)
-    draws = draw_randomness(generator, tiny_config, env)
+    draws = draw_randomness(generator, tiny_config, algorithm.env)
     params = {name: param.requires_grad_() for name, param in state.params.items()}
-    _, transitions, _ = collect_rollout(
-        state.rollout,
-        params,
-        draws.noise,
-        draws.env_keys,
-        config=tiny_config,
-        env=env,
-        network=network,
-    )
-    batch = make_batch(params, transitions, tiny_config.replace(kl_coef=0.1), network)
+    _, transitions, _ = collect_rollout(state.rollout, params, draws.noise, draws.env_keys, **parts)
+    batch = make_batch(params, transitions, tiny_config.replace(kl_coef=0.1), algorithm.network)
     assert not any(tensor.requires_grad for tensor in (batch.old_value, batch.old_log_prob))
     assert not batch.old_distribution.logits.requires_grad
 
@@ -144,20 +127,9 @@ def test_the_matmul_precision_holds_during_training_only(
     ours: Any, theirs: str, tiny_config: PPOConfig, generator: torch.Generator
 ) -> None:
     seen = set()
-
-    def recording(config: PPOConfig) -> Any:
-        env = make_env(config)
-        network = make_network(config, env)
-
-        def apply(params: Any, obs: torch.Tensor) -> Any:
-            seen.add(torch.get_float32_matmul_precision())
-            return network.apply(params, obs)
-
-        return ppo(config, env, network._replace(apply=apply))
-
     before = torch.get_float32_matmul_precision()
     config = tiny_config.replace(matmul_precision=ours)
-    train(generator, config, recording)
+    train(generator, config, watched(lambda _: seen.add(torch.get_float32_matmul_precision())))
     assert seen == {theirs}
     assert torch.get_float32_matmul_precision() == before
 
