@@ -33,11 +33,11 @@ def release_compiled_programs() -> Iterator[None]:
     jax.clear_caches()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quick_compilation() -> Iterator[None]:
     """Compile without most of XLA's optimizations, in half the time.
 
-    For modules whose tests do not depend on how results are rounded.
+    For tests that do not depend on how results are rounded.
     """
     jax.config.update("jax_disable_most_optimizations", True)
     yield
