@@ -101,12 +101,17 @@ def test_the_episode_of_a_pendulum() -> None:
         assert (episode.terminated, episode.truncated) == (False, True)
 
 
-def test_the_agents_normalizer_is_used(finished_run: Run) -> None:
+def test_the_normalizer_is_used_and_an_episode_can_be_left_before_its_end(
+    finished_run: Run,
+) -> None:
     agents, _, _ = load_agents(finished_run)
     stats = agents.obs_stats
     shifted = agents._replace(obs_stats=stats.replace(mean=stats.mean + 10.0))
-    episode = episode_of(finished_run, 0, agents)
-    assert not np.array_equal(episode.obs, episode_of(finished_run, 0, shifted).obs)
+    whole = episode_of(finished_run, 0, agents)
+    assert not np.array_equal(whole.obs, episode_of(finished_run, 0, shifted).obs)
+    part = episode_of(finished_run, 0, agents, max_steps=3)
+    assert (part.num_steps, part.terminated, part.truncated) == (3, False, False)
+    np.testing.assert_array_equal(part.obs, whole.obs[:4])
 
 
 def test_the_last_state_is_the_one_that_ended_the_episode(finished_run: Run) -> None:
@@ -120,12 +125,6 @@ def test_the_last_state_is_the_one_that_ended_the_episode(finished_run: Run) -> 
     seen = np.array([env.get_obs(state) for state in states])
     np.testing.assert_array_equal(seen, episode.obs)
     np.testing.assert_array_equal(episode.returns, np.arange(episode.num_steps + 1))
-
-
-def test_an_episode_that_is_left_before_its_end(finished_run: Run) -> None:
-    whole, part = episode_of(finished_run, 0), episode_of(finished_run, 0, max_steps=3)
-    assert (part.num_steps, part.terminated, part.truncated) == (3, False, False)
-    np.testing.assert_array_equal(part.obs, whole.obs[:4])
 
 
 def test_play_draws_a_frame_per_state(capsys: pytest.CaptureFixture[str]) -> None:

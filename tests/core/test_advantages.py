@@ -75,16 +75,9 @@ def test_what_follows_a_termination_does_not_matter_even_if_it_is_infinite() -> 
         np.testing.assert_array_equal(got[:, 0], [-0.5, -6.0, 3.0])
 
 
-def episode_sums(
-    rewards: np.ndarray,
-    values: np.ndarray,
-    next_values: np.ndarray,
-    terminated: np.ndarray,
-    truncated: np.ndarray,
-    gamma: float,
-    gae_lambda: float,
-) -> np.ndarray:
+def episode_sums(rollout: tuple[np.ndarray, ...], gamma: float, gae_lambda: float) -> np.ndarray:
     """A_t = sum_l (gamma lambda)^l delta_{t+l} to the end of the episode: no recursion, float64."""
+    rewards, values, next_values, terminated, truncated = rollout
     num_steps, num_envs = rewards.shape
     advantages = np.zeros((num_steps, num_envs))
     for env in range(num_envs):
@@ -113,7 +106,7 @@ UNIT = st.one_of(st.sampled_from([0.0, 1.0, 0.99]), st.floats(0.0, 1.0))
 def test_equals_the_explicit_sum(seed: int, gamma: float, gae_lambda: float) -> None:
     rollout = random_rollout(seed)
     advantages, returns = compute(*rollout, gamma, gae_lambda)
-    expected = episode_sums(*rollout, gamma, gae_lambda)
+    expected = episode_sums(rollout, gamma, gae_lambda)
     # At most 7 terms of order one: a few float32 roundings of 6e-8 each.
     np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=3e-6)
     np.testing.assert_allclose(returns, expected + rollout[1], rtol=1e-5, atol=3e-6)
@@ -156,33 +149,28 @@ def test_environments_do_not_mix(seed: int) -> None:
 
 def test_the_usual_mistakes_give_other_answers() -> None:
     """The oracle tells right from wrong: each variant is off by far more than the tolerance."""
-    rewards, values, next_values, terminated, truncated = random_rollout(0, num_steps=32)
+    rollout = random_rollout(0, num_steps=32)
+    rewards, values, next_values, terminated, truncated = rollout
     assert truncated.any()
     assert terminated.any()
-    expected = episode_sums(rewards, values, next_values, terminated, truncated, 0.9, 0.8)
-    none = np.zeros_like(terminated)
+    expected = episode_sums(rollout, 0.9, 0.8)
+    none, done = np.zeros_like(terminated), terminated | truncated
+    after_reset = np.vstack([values[1:], next_values[-1:]])
 
     def shift(bits: np.ndarray) -> np.ndarray:
         return np.vstack([none[:1], bits[:-1]])
 
     wrong = {
-        "truncation as termination": (rewards, values, next_values, terminated | truncated, none),
-        "termination as truncation": (rewards, values, next_values, none, terminated | truncated),
-        "truncation unseen": (rewards, values, next_values, terminated, none),
-        "flags late by one": (rewards, values, next_values, shift(terminated), shift(truncated)),
-        "value after the reset": (
-            rewards,
-            values,
-            np.vstack([values[1:], next_values[-1:]]),
-            terminated,
-            truncated,
-        ),
+        "truncation as termination": (next_values, done, none, 0.9, 0.8),
+        "termination as truncation": (next_values, none, done, 0.9, 0.8),
+        "truncation unseen": (next_values, terminated, none, 0.9, 0.8),
+        "flags late by one": (next_values, shift(terminated), shift(truncated), 0.9, 0.8),
+        "value after the reset": (after_reset, terminated, truncated, 0.9, 0.8),
+        "gamma and lambda exchanged": (next_values, terminated, truncated, 0.8, 0.9),
     }
     for name, arguments in wrong.items():
-        advantages, _ = compute(*arguments, 0.9, 0.8)
+        advantages, _ = compute(rewards, values, *arguments)
         assert np.max(np.abs(advantages - expected)) > 0.1, name
-    swapped, _ = compute(rewards, values, next_values, terminated, truncated, 0.8, 0.9)
-    assert np.max(np.abs(swapped - expected)) > 0.1, "gamma and lambda exchanged"
 
 
 def test_shapes_must_agree() -> None:

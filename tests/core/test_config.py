@@ -14,7 +14,9 @@ from jax_ppo import ConfigError, PPOConfig
 from .helpers import assert_trees_equal, count_compilations, jit_train, largest_difference
 
 NOT_COUNTS = (0, -1, 1.5, 2.0, "8", None, True, [4])
-NOT_NUMBERS = ("0.1", b"1", True, math.nan, math.inf, -math.inf)
+# A list from a file would become part of the pytree's structure and fail far from here.
+NOT_SCALARS = ((0.1, 0.2), [0.1, 0.2], [], {"a": 0.1}, 1j, 10**400)
+NOT_NUMBERS = ("0.1", b"1", True, math.nan, math.inf, -math.inf, *NOT_SCALARS)
 NOT_NON_NEGATIVE = (*NOT_NUMBERS, None, -1e-9)
 NOT_POSITIVE = (*NOT_NUMBERS, 0, 0.0, -0.1)
 NOT_UNIT = (*NOT_NUMBERS, None, -0.001, 1.001)
@@ -75,21 +77,11 @@ def test_bad_values_are_listed_for_every_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in BAD_VALUES.items() for value in values]
+    ("name", "value"),
+    [(name, value) for name, values in BAD_VALUES.items() for value in values],
+    ids=lambda value: str(value)[:30],
 )
 def test_bad_value_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=name):
-        PPOConfig(**{name: value})
-
-
-@pytest.mark.parametrize("name", ["learning_rate", "target_kl", "log_std_init"])
-@pytest.mark.parametrize(
-    "value",
-    [(0.1, 0.2), [0.1, 0.2], [], {"a": 0.1}, 1j, 10**400],
-    ids=["tuple", "list", "empty", "mapping", "complex", "huge"],
-)
-def test_what_is_neither_a_number_nor_an_array_is_no_coefficient(name: str, value: Any) -> None:
-    """A list from a file would become part of the pytree's structure and fail far from here."""
     with pytest.raises(ConfigError, match=name):
         PPOConfig(**{name: value})
 
@@ -152,28 +144,22 @@ def test_a_config_error_is_a_value_error() -> None:
     assert issubclass(ConfigError, ValueError)
 
 
-def test_lists_become_tuples_and_whole_coefficients_floats() -> None:
+def test_values_are_brought_to_one_form_and_mappings_copied() -> None:
     config = PPOConfig(hidden_sizes=[32, 16], conv_channels=[4], gamma=1, max_grad_norm=2)  # type: ignore[arg-type]
     assert config.hidden_sizes == (32, 16)
     assert config.conv_channels == (4,)
     assert type(config.gamma) is float
     assert type(config.max_grad_norm) is float
     assert type(config.num_envs) is int
-
-
-def test_mappings_are_copied() -> None:
     params = {"gravity": 5.0}
     config = PPOConfig(env_params=params)
     params["gravity"] = 1.0
     assert config.env_params == {"gravity": 5.0}
 
 
-def test_a_config_cannot_be_changed_in_place() -> None:
+def test_replace_checks_anew_and_nothing_changes_in_place() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PPOConfig().gamma = 0.5  # type: ignore[misc]
-
-
-def test_replace_checks_anew() -> None:
     assert PPOConfig().replace(gamma=0.5) == PPOConfig(gamma=0.5)
     with pytest.raises(ConfigError, match="gamma"):
         PPOConfig().replace(gamma=2.0)
@@ -276,7 +262,7 @@ def test_tracers_pass_the_checks() -> None:
         jax.jit(lambda gamma: PPOConfig().replace(gamma=gamma, num_envs=0).gamma)(0.5)
 
 
-def test_every_coefficient_changes_the_result_and_none_recompiles() -> None:
+def test_every_coefficient_changes_the_result_and_only_a_static_field_recompiles() -> None:
     assert set(CHANGED) == COEFFICIENTS
     key, config = jax.random.key(0), full_config()
     with count_compilations() as compilations:
@@ -295,14 +281,6 @@ def test_every_coefficient_changes_the_result_and_none_recompiles() -> None:
         assert difference > 1e-6, f"{name} has no effect"
     again, _ = jit_train(key, config)
     assert_trees_equal(again, reference)
-
-
-def test_a_static_field_recompiles() -> None:
-    key, config = (
-        jax.random.key(0),
-        PPOConfig(total_steps=8, num_envs=2, num_steps=4, hidden_sizes=(2,)),
-    )
-    jit_train(key, config)
     with count_compilations() as compilations:
         jit_train(key, config.replace(update_epochs=1))
     assert len(compilations) >= 1

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,18 +18,13 @@ LEAST_P = 1e-4
 
 
 @given(st.integers(1, 700), st.integers(1, 4), st.integers(0, 2**31))
+@example(2**16, 1, 0)
+@example(100_000, 1, 0)
 def test_every_number_once(size: int, count: int, seed: int) -> None:
     drawn = draw_permutations(jax.random.key(seed), count, size)
     assert drawn.shape == (count, size)
     assert drawn.dtype == jnp.int32
     np.testing.assert_array_equal(np.sort(drawn, axis=1), np.tile(np.arange(size), (count, 1)))
-
-
-@pytest.mark.parametrize("size", [2**16, 100_000])
-def test_large_ones(size: int) -> None:
-    np.testing.assert_array_equal(
-        jnp.sort(draw_permutations(jax.random.key(0), 1, size)[0]), jnp.arange(size)
-    )
 
 
 def test_keys_and_rows_give_different_orders() -> None:

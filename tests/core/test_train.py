@@ -95,12 +95,9 @@ def test_metrics_and_counts(tiny_config: PPOConfig) -> None:
     np.testing.assert_array_equal(metrics.gradient_steps, [4, 4, 4])
     squares = sum(float((leaf.astype(np.float64) ** 2).sum()) for leaf in leaves(state.params))
     np.testing.assert_allclose(metrics.param_norm[-1], np.sqrt(squares), rtol=1e-6)
-
-
-def test_steps_that_do_not_fill_an_update_are_left_out(tiny_config: PPOConfig) -> None:
+    # Steps that do not fill an update are left out: 127 = 3 * 32 + 31
     state, metrics = jax.eval_shape(train, jax.random.key(0), tiny_config.replace(total_steps=127))
-    assert metrics.loss.shape == (3,)  # 127 = 3 * 32 + 31
-    assert state.update.shape == ()
+    assert (metrics.loss.shape, state.update.shape) == ((3,), ())
 
 
 def cosine_of_optax(update: Any, num_updates: int) -> jax.Array:
@@ -217,10 +214,7 @@ def test_a_step_draws_anew_and_passes_its_key_on(tiny_config: PPOConfig) -> None
     stepped, _ = jit_step(state, tiny_config)
     from_draws, _ = jax.jit(ppo(tiny_config).learn)(*rollout_from(state, draws, tiny_config))
     assert_trees_close(stepped.params, from_draws.params, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(jax.random.key_data(stepped.key), jax.random.key_data(next_key))
-    np.testing.assert_array_equal(
-        jax.random.key_data(from_draws.key), jax.random.key_data(state.key)
-    )
+    assert_trees_equal((stepped.key, from_draws.key), (next_key, state.key))
     again, _ = jit_step(stepped, tiny_config)
     assert again.update == 2
 
@@ -330,26 +324,22 @@ def test_make_batch(tiny_pendulum: PPOConfig) -> None:
 
 
 def test_vmapped_coefficients_equal_single_runs(tiny_config: PPOConfig) -> None:
-    rates, params = jnp.array([1e-3, 3e-3]), jnp.array([9.8, 2.0])
-    config = tiny_config.replace(learning_rate=rates, env_params={"gravity": params})
+    rates, gravities = jnp.array([1e-3, 3e-3]), jnp.array([9.8, 2.0])
+    config = tiny_config.replace(learning_rate=rates, env_params={"gravity": gravities})
     axes = config_axes(config)
     assert axes.learning_rate == 0
     assert axes.env_params == {"gravity": 0}
     assert axes.gamma is None
     key = jax.random.key(0)
     states, metrics = jax.jit(lambda k, c: jax.vmap(train, in_axes=(None, axes))(k, c))(key, config)
-    for i in range(2):
-        single = tiny_config.replace(
-            learning_rate=float(rates[i]), env_params={"gravity": float(params[i])}
-        )
-        state, single_metrics = jit_train(key, single)
-        got = jax.tree.map(lambda leaf, i=i: leaf[i], states.params)
-        assert_trees_close(got, state.params, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(
-            metrics.learning_rate[i], single_metrics.learning_rate, rtol=1e-6
-        )
-    one, other = (jax.tree.map(lambda leaf, i=i: leaf[i], states.params) for i in range(2))
-    assert largest_difference(one, other) > 1e-3
+    agents = [jax.tree.map(lambda leaf, i=i: leaf[i], states.params) for i in range(2)]
+    for i, params in enumerate(agents):
+        rate, gravity = float(rates[i]), float(gravities[i])
+        single = tiny_config.replace(learning_rate=rate, env_params={"gravity": gravity})
+        state, one = jit_train(key, single)
+        assert_trees_close(params, state.params, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(metrics.learning_rate[i], one.learning_rate, rtol=1e-6)
+    assert largest_difference(*agents) > 1e-3
 
 
 # What the objective consists of
@@ -421,29 +411,20 @@ def test_a_strong_kl_penalty_holds_the_policy(tiny_config: PPOConfig) -> None:
 
 
 def test_the_kl_stop_in_training(tiny_config: PPOConfig) -> None:
-    _, metrics = jit_train(jax.random.key(0), tiny_config.replace(target_kl=1e-9))
-    np.testing.assert_array_equal(metrics.kl_stop, [1, 1, 1])
-    np.testing.assert_array_equal(metrics.gradient_steps, [1, 1, 1])
-    _, metrics = jit_train(jax.random.key(0), tiny_config.replace(target_kl=1e9))
-    np.testing.assert_array_equal(metrics.kl_stop, [0, 0, 0])
-    np.testing.assert_array_equal(metrics.gradient_steps, [4, 4, 4])
+    for target, stops, steps in ((1e-9, 1, 1), (1e9, 0, 4)):
+        _, metrics = jit_train(jax.random.key(0), tiny_config.replace(target_kl=target))
+        np.testing.assert_array_equal(metrics.kl_stop, [stops] * 3)
+        np.testing.assert_array_equal(metrics.gradient_steps, [steps] * 3)
 
 
 # Precision
 
 
 def dot_precisions(function: Callable[..., Any], *arguments: Any) -> set[str]:
-    """Precisions of all matrix products in a jitted program."""
+    """Precisions of all matrix products in a jitted program; "none" where it is not said."""
     text = jax.jit(function).lower(*arguments).as_text()
-    return {
-        line.split("precision = [")[1].split(",")[0]
-        for line in text.splitlines()
-        if "dot_general" in line and "precision = [" in line
-    } | (
-        {"none"}
-        if any("dot_general" in x and "precision" not in x for x in text.splitlines())
-        else set()
-    )
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    return {line.partition("precision = [")[2].split(",")[0] or "none" for line in products}
 
 
 def test_matrix_products_have_the_precision_of_the_config(tiny_config: PPOConfig) -> None:
