@@ -5,7 +5,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from jax_ppo.shapes import check_same_shape
+from jax_ppo.shapes import check_flags, check_same_shape
 
 
 class AdvantageFn(Protocol):
@@ -59,6 +59,7 @@ def compute_gae(
 
     Raises:
         ValueError: The five arrays differ in shape.
+        TypeError: `terminated` or `truncated` is not of type bool.
 
     Source: Schulman et al. (2016), "High-dimensional continuous control using generalized
     advantage estimation", equations 11 to 16; bootstrapping at time limits: Pardo et al. (2018).
@@ -71,6 +72,7 @@ def compute_gae(
         terminated=terminated,
         truncated=truncated,
     )
+    check_flags("compute_gae", terminated=terminated, truncated=truncated)
     deltas = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
     decays = gamma * gae_lambda * jnp.where(terminated | truncated, 0.0, jnp.ones_like(values))
 

@@ -100,6 +100,9 @@ class PPOConfig:
     """Adam, Adam with decoupled weight decay, RMSProp (decay 0.99), or plain gradient descent."""
     adam_eps: float = coefficient(1e-5, POSITIVE)
     """Added to the root of the second moment of Adam and RMSProp."""
+    adam_eps_root: float = coefficient(0.0, NON_NEGATIVE)
+    """Added to Adam's second moment under the root: above 0 for gradients through updates, since
+    the root has no derivative where a parameter's gradients have all been 0."""
     weight_decay: float = coefficient(0.0, NON_NEGATIVE)
     """Decoupled weight decay; adamw only."""
     max_grad_norm: float | None = coefficient(0.5, POSITIVE)

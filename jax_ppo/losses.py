@@ -11,6 +11,10 @@ from jax_ppo.distributions import Distribution
 from jax_ppo.shapes import check_same_shape
 from jax_ppo.types import Batch, Metrics
 
+MAX_LOG_RATIO = 80.0
+"""Largest log-ratio that the surrogate tells from larger ones: exp(89) is infinite in float32, and
+infinity times an advantage or a gradient of 0 is not a number."""
+
 
 class LossFn(Protocol):
     """A loss of the network's outputs on a minibatch, such as `ppo_loss`."""
@@ -36,6 +40,8 @@ def clipped_surrogate_loss(
 ) -> jax.Array:
     """-mean(min(r A, clip(r, 1 - eps, 1 + eps) A)), with r = exp(log_prob - old_log_prob).
 
+    r is exp(MAX_LOG_RATIO) at most; samples beyond have no gradient.
+
     Args:
         log_prob: log pi_new(a|s) [batch_size].
         old_log_prob: log pi_old(a|s) [batch_size].
@@ -56,7 +62,7 @@ def clipped_surrogate_loss(
         old_log_prob=old_log_prob,
         advantages=advantages,
     )
-    ratio = jnp.exp(log_prob - old_log_prob)
+    ratio = jnp.exp(jnp.minimum(log_prob - old_log_prob, MAX_LOG_RATIO))
     clipped_ratio = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -jnp.mean(jnp.minimum(ratio * advantages, clipped_ratio * advantages))
 

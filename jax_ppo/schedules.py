@@ -17,18 +17,18 @@ class Schedule(Protocol):
 
 
 def linear(update: jax.Array | int, num_updates: int) -> jax.Array | float:
-    """(num_updates - update) / num_updates: from 1 down to 1 / num_updates, never 0."""
+    """(num_updates - update) / num_updates: from 1 down to 1 / num_updates; 0 after the end."""
     # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
-    return (num_updates - update) * (1.0 / num_updates)
+    return (num_updates - jnp.minimum(update, num_updates)) * (1.0 / num_updates)
 
 
 def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
-    """(1 + cos(pi update / num_updates)) / 2: from 1 down along half a cosine, never 0.
+    """(1 + cos(pi update / num_updates)) / 2: from 1 down along half a cosine; 0 after the end.
 
     Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
     equation 5, without restarts.
     """
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * (update * (1.0 / num_updates))))
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * (jnp.minimum(update, num_updates) * (1.0 / num_updates))))
 
 
 SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}

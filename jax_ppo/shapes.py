@@ -25,6 +25,21 @@ def check_same_shape(function: str, **arrays: Any) -> None:
         raise ValueError(f"{function}: all of these must have one shape: {found}")
 
 
+def check_flags(function: str, **arrays: Any) -> None:
+    """Refuse flags that are not of type bool: what they would be combined with, and how, is a guess.
+
+    Args:
+        function: Name of the function that was called, for the message.
+        arrays: Arrays of either framework by the name of the argument.
+
+    Raises:
+        TypeError: One is of another type.
+    """
+    for name, array in arrays.items():
+        if not str(getattr(array, "dtype", type(array).__name__)).endswith("bool"):
+            raise TypeError(f"{function}: {name} must be an array of type bool, got {array.dtype}")
+
+
 def check_scalars(function: str, metrics: Mapping[str, Any]) -> None:
     """Refuse metrics that are not single numbers.
 

@@ -60,8 +60,8 @@ def make_optimizer(
     """Clip the gradient's global norm, then the optimizer.
 
     g' = g min(1, max_grad_norm / |g|);  m and v are the usual moments of g'; then
-    adam:     theta' = theta - learning_rate m_hat / (sqrt(v_hat) + eps)
-    adamw:    theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta)
+    adam:     theta' = theta - learning_rate m_hat / (sqrt(v_hat + eps_root) + eps)
+    adamw:    the same, and - learning_rate weight_decay theta
     rmsprop:  theta' = theta - learning_rate g' / (sqrt(v) + eps), v decaying by 0.99
     sgd:      theta' = theta - learning_rate g'
 
@@ -70,7 +70,7 @@ def make_optimizer(
     structure does not depend on the learning rate, which may be traced.
 
     Args:
-        config: Gives max_grad_norm, and optimizer, adam_eps and weight_decay.
+        config: Gives max_grad_norm, and optimizer, adam_eps, adam_eps_root and weight_decay.
         learning_rate: Step size.
         optimizer_fn: An optimizer to use in place of the config's; it is given the parameters as
             they are, not as one vector.
@@ -84,7 +84,7 @@ def make_optimizer(
     if optimizer_fn is not None:
         return optax.chain(*parts, optimizer_fn(learning_rate))
     if config.optimizer in ("adam", "adamw"):
-        parts.append(optax.scale_by_adam(eps=config.adam_eps))
+        parts.append(optax.scale_by_adam(eps=config.adam_eps, eps_root=config.adam_eps_root))
     if config.optimizer == "adamw":
         parts.append(optax.add_decayed_weights(config.weight_decay))
     if config.optimizer == "rmsprop":

@@ -70,6 +70,7 @@ def compute_gae(
         terminated=terminated,
         truncated=truncated,
     )
+    check_flags("compute_gae", terminated=terminated, truncated=truncated)
     gamma = torch.as_tensor(gamma, dtype=rewards.dtype)  # else gamma lambda would be in float64
     deltas = rewards + gamma * torch.where(terminated, 0.0, next_values) - values
     decays = gamma * gae_lambda * torch.where(terminated | truncated, 0.0, torch.ones_like(values))

@@ -11,6 +11,10 @@ from torch_ref.distributions import Distribution
 from torch_ref.normalize import clip_values
 from torch_ref.types import Batch, Metrics
 
+MAX_LOG_RATIO = 80.0
+"""Largest log-ratio that the surrogate tells from larger ones: exp(89) is infinite in float32, and
+infinity times an advantage or a gradient of 0 is not a number."""
+
 
 class LossFn(Protocol):
     """A loss of the network's outputs on a minibatch, such as `ppo_loss`."""
@@ -36,6 +40,8 @@ def clipped_surrogate_loss(
 ) -> torch.Tensor:
     """-mean(min(r A, clip(r, 1 - eps, 1 + eps) A)), with r = exp(log_prob - old_log_prob).
 
+    r is exp(MAX_LOG_RATIO) at most; samples beyond have no gradient.
+
     Args:
         log_prob: log pi_new(a|s) [batch_size].
         old_log_prob: log pi_old(a|s) [batch_size].
@@ -56,7 +62,7 @@ def clipped_surrogate_loss(
         old_log_prob=old_log_prob,
         advantages=advantages,
     )
-    ratio = torch.exp(log_prob - old_log_prob)
+    ratio = torch.exp(torch.clamp(log_prob - old_log_prob, max=MAX_LOG_RATIO))
     clipped_ratio = clip_values(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -torch.mean(torch.minimum(ratio * advantages, clipped_ratio * advantages))
 

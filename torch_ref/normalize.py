@@ -10,7 +10,12 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class RunningStats:
-    """Mean and (population) variance of every sample seen so far."""
+    """Mean and (population) variance of every sample seen so far.
+
+    Each number is a sum of two: what rounding leaves out of the first is kept in its remainder, and
+    added when it has become large enough. One float32 alone would stand still after some 10^7
+    samples.
+    """
 
     mean: torch.Tensor
     """[*shape]."""
@@ -18,31 +23,74 @@ class RunningStats:
     """Mean squared deviation, ddof = 0 [*shape]; 1 before the first sample."""
     count: torch.Tensor
     """Samples seen [], as a float."""
+    mean_rest: torch.Tensor | float = 0.0
+    """Remainder of mean [*shape]."""
+    var_rest: torch.Tensor | float = 0.0
+    """Remainder of var [*shape]."""
+    count_rest: torch.Tensor | float = 0.0
+    """Remainder of count []."""
 
 
 def init_stats(shape: tuple[int, ...]) -> RunningStats:
     """Statistics of nothing: mean 0, variance 1, count 0."""
-    return RunningStats(mean=torch.zeros(shape), var=torch.ones(shape), count=torch.zeros(()))
+    zeros, zero = torch.zeros(shape), torch.zeros(())
+    return RunningStats(zeros, torch.ones(shape), zero, zeros, zeros, zero)
 
 
 def update_stats(stats: RunningStats, samples: torch.Tensor) -> RunningStats:
     """Merge a batch of samples into the statistics, as if all had been seen at once.
 
-    With n samples of mean m and variance v, delta = m - mean and N = count + n:
-    mean' = mean + delta n / N,  var' = (count var + n v + delta^2 count n / N) / N.
+    With n samples of mean m and variance v, N = count + n, w = n / N and delta = m - mean:
+    mean' = mean + w delta,  var' = var + w (v - var + (1 - w) delta^2).
 
     Args:
         stats: Statistics of what came before.
         samples: New samples [n, *shape], n >= 1.
 
-    Source: Chan, Golub and LeVeque (1979), equations 2.1a and 2.1b.
+    Source: Chan, Golub and LeVeque (1979), equations 2.1a and 2.1b, divided by N; the sums as in
+    Kahan (1965), "Further remarks on reducing truncation errors".
     """
-    n = samples.shape[0]
-    total = stats.count + n
-    delta = torch.mean(samples, dim=0) - stats.mean
-    squares = stats.count * stats.var + n * torch.var(samples, dim=0, correction=0)
-    squares = squares + torch.square(delta) * (stats.count * n / total)
-    return RunningStats(mean=stats.mean + delta * (n / total), var=squares / total, count=total)
+    var, mean = torch.var_mean(samples, dim=0, correction=0)
+    return merge_moments(stats, mean, var, samples.shape[0])
+
+
+def merge_moments(
+    stats: RunningStats, mean: torch.Tensor, var: torch.Tensor, n: torch.Tensor | int
+) -> RunningStats:
+    """`update_stats` from the moments of the new samples.
+
+    Args:
+        stats: Statistics of what came before.
+        mean: Mean of the new samples [*shape].
+        var: Their variance, ddof = 0 [*shape].
+        n: Their number, at least 1.
+    """
+    count, count_rest = compensated_sum(stats.count, stats.count_rest, n)
+    weight = n / count
+    delta = mean - stats.mean - stats.mean_rest
+    # The variance of nothing has no weight; taken off again it would leave its rounding behind.
+    before = torch.where(stats.count > 0, stats.var, 0.0)
+    change = weight * (var - before - stats.var_rest + (1.0 - weight) * torch.square(delta))
+    new_mean, mean_rest = compensated_sum(stats.mean, stats.mean_rest, weight * delta)
+    new_var, var_rest = compensated_sum(before, stats.var_rest, change)
+    return RunningStats(new_mean, new_var, count, mean_rest, var_rest, count_rest)
+
+
+def compensated_sum(
+    total: torch.Tensor, rest: torch.Tensor | float, term: torch.Tensor | float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Total + rest + term, as a rounded sum and what rounding left out of it.
+
+    Args:
+        total: The sum so far.
+        rest: What rounding has left out of it.
+        term: What to add.
+
+    Source: Kahan (1965), "Further remarks on reducing truncation errors".
+    """
+    term = term + rest
+    new_total = total + term
+    return new_total, term - (new_total - total)
 
 
 def clip_values(

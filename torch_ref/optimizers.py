@@ -62,20 +62,31 @@ def adam(
     learning_rate: torch.Tensor | float,
     eps: torch.Tensor | float,
     weight_decay: torch.Tensor | float = 0.0,
+    *,
+    eps_root: torch.Tensor | float = 0.0,
 ) -> Optimizer:
-    """Adam: theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta).
+    """Adam, with d = m_hat / (sqrt(v_hat + eps_root) + eps).
+
+    theta' = theta - learning_rate (d + weight_decay theta)
 
     Args:
         learning_rate: Step size.
         eps: Added to the root of the second moment.
         weight_decay: Decoupled weight decay.
+        eps_root: Added to the second moment under the root.
 
     Source: Kingma and Ba (2015), algorithm 1; weight decay: Loshchilov and Hutter (2019), algorithm
     2.
     """
     return Optimizer(
         init=init_moments,
-        update=partial(adam_steps, learning_rate=learning_rate, eps=eps, weight_decay=weight_decay),
+        update=partial(
+            adam_steps,
+            learning_rate=learning_rate,
+            eps=eps,
+            eps_root=eps_root,
+            weight_decay=weight_decay,
+        ),
     )
 
 
@@ -124,6 +135,7 @@ def adam_steps(
     *,
     learning_rate: torch.Tensor | float,
     eps: torch.Tensor | float,
+    eps_root: torch.Tensor | float,
     weight_decay: torch.Tensor | float,
 ) -> tuple[Params, AdamState]:
     """What `adam` adds to the parameters, and its next state.
@@ -134,13 +146,15 @@ def adam_steps(
         params: The parameters, for the decay.
         learning_rate: As for `adam`.
         eps: As for `adam`.
+        eps_root: As for `adam`.
         weight_decay: As for `adam`.
     """
     state = update_moments(gradient, state)
     bias_1, bias_2 = 1.0 - BETA_1**state.count, 1.0 - BETA_2**state.count
     steps = {}
     for name, param in params.items():
-        direction = (state.mu[name] / bias_1) / (torch.sqrt(state.nu[name] / bias_2) + eps)
+        root = torch.sqrt(state.nu[name] / bias_2 + eps_root)
+        direction = (state.mu[name] / bias_1) / (root + eps)
         steps[name] = -1.0 * learning_rate * (direction + weight_decay * param)
     return steps, state
 

@@ -57,13 +57,13 @@ def make_optimizer(
     """Clip the gradient's global norm, then the optimizer.
 
     g' = g min(1, max_grad_norm / |g|);  m and v are the usual moments of g'; then
-    adam:     theta' = theta - learning_rate m_hat / (sqrt(v_hat) + eps)
-    adamw:    theta' = theta - learning_rate (m_hat / (sqrt(v_hat) + eps) + weight_decay theta)
+    adam:     theta' = theta - learning_rate m_hat / (sqrt(v_hat + eps_root) + eps)
+    adamw:    the same, and - learning_rate weight_decay theta
     rmsprop:  theta' = theta - learning_rate g' / (sqrt(v) + eps), v decaying by 0.99
     sgd:      theta' = theta - learning_rate g'
 
     Args:
-        config: Gives max_grad_norm, and optimizer, adam_eps and weight_decay.
+        config: Gives max_grad_norm, and optimizer, adam_eps, adam_eps_root and weight_decay.
         learning_rate: Step size.
         optimizer_fn: An optimizer to use in place of the config's.
 
@@ -77,7 +77,9 @@ def make_optimizer(
     elif config.optimizer == "sgd":
         optimizer = sgd(learning_rate)
     else:
-        optimizer = adam(learning_rate, config.adam_eps, config.weight_decay)
+        optimizer = adam(
+            learning_rate, config.adam_eps, config.weight_decay, eps_root=config.adam_eps_root
+        )
     if config.max_grad_norm is None:
         return optimizer
     return optimizer._replace(

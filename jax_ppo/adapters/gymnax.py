@@ -112,18 +112,24 @@ def _like_default(name: str, value: Any, default: Any) -> Any:
 def from_gymnax(env: Any, params: Any) -> Environment:
     """Wrap a gymnax environment; this is all that a custom environment needs.
 
+    An environment with a `reset` or a `step` of its own, such as one of gymnax's wrappers, is
+    stepped by these; its `step` resets by itself and gives the last observation of an episode as
+    info["final_observation"].
+
     Args:
-        env: A gymnax `Environment` (1.0 or later).
+        env: A gymnax `Environment` (1.0 or later), or a wrapper of one.
         params: Its parameters.
 
     Raises:
-        ConfigError: Its observations are not one array, or its actions are neither discrete nor a
-            box.
+        ConfigError: Its observations are not one array, its actions are neither discrete nor a
+            box, or what `step` returns is not what gymnax's environments return.
     """
     from gymnax.environments import spaces
 
     obs_space = env.observation_space(params)
-    obs, like = jax.eval_shape(env.reset_env, unrolled(jax.random.key(0)), params)
+    wrapped = _is_wrapped(env)
+    start = env.reset if wrapped else env.reset_env
+    obs, like = jax.eval_shape(start, unrolled(jax.random.key(0)), params)
     if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
         raise ConfigError(
             f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
@@ -132,13 +138,30 @@ def from_gymnax(env: Any, params: Any) -> Environment:
     encode = _observation_encoder(obs_space, obs)
 
     def reset(keys: jax.Array) -> tuple[jax.Array, EnvState]:
-        obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(unrolled(keys), params)
+        obs, env_state = jax.vmap(start, in_axes=(0, None))(unrolled(keys), params)
         return encode(obs), _cast_like(env_state, like)
+
+    def step_wrapped(keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
+        stepped = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+        obs, env_state, reward, terminated, truncated, info = stepped(
+            unrolled(keys), state, action, params
+        )
+        if "final_observation" not in info:
+            raise ConfigError(f"{env.name}: info of step lacks final_observation")
+        return EnvStep(
+            obs=encode(obs),
+            state=_cast_like(env_state, like),
+            reward=reward.reshape(keys.shape).astype(jnp.result_type(float)),
+            terminated=_as_flag(env.name, "terminated", terminated),
+            truncated=_as_flag(env.name, "truncated", truncated),
+            next_obs=encode(info["final_observation"]),
+        )
 
     def step(keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
         split = jax.vmap(jax.random.split)(unrolled(keys))
         stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
         next_obs, next_state, reward, terminated, _ = stepped(split[:, 0], state, action, params)
+        terminated = _as_flag(env.name, "terminated", terminated)
         truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
         next_obs, next_state = encode(next_obs), _cast_like(next_state, like)
         done = terminated | truncated
@@ -151,11 +174,31 @@ def from_gymnax(env: Any, params: Any) -> Environment:
     encoded = jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype))
     return Environment(
         reset=reset,
-        step=step,
+        step=step_wrapped if wrapped else step,
         observation_space=ArraySpace(encoded.shape[1:]),
         action_space=_describe_actions(env, params),
         max_episode_steps=_static_int(getattr(params, STEP_LIMIT, None)),
     )
+
+
+def _is_wrapped(env: Any) -> bool:
+    """Whether a gymnax environment has a `reset` or a `step` of its own."""
+    from gymnax.environments.environment import Environment as Base
+
+    kind = type(env)
+    return getattr(kind, "step", None) is not Base.step or kind.reset is not Base.reset
+
+
+def _as_flag(env_name: str, name: str, flag: Any) -> jax.Array:
+    """A flag as bool; whole numbers count as true where they are not 0.
+
+    Raises:
+        ConfigError: It is a fraction.
+    """
+    array = jnp.asarray(flag)
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        raise ConfigError(f"{env_name}: {name} of a step is {array.dtype}; it must be bool")
+    return array != 0 if array.dtype != bool else array
 
 
 def _observation_encoder(space: Any, obs: Any) -> Callable[[jax.Array], jax.Array]:

@@ -5,6 +5,7 @@ A file holds arrays and nothing else, so that loading one never runs code.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jax_ppo.app.errors import AppError
-from jax_ppo.app.runs import sync, written_atomically
+from jax_ppo.app.runs import Run, sync, written_atomically
 
 Tree = TypeVar("Tree")
 Arrays = dict[str, np.ndarray]
@@ -37,7 +38,9 @@ class Checkpoint(NamedTuple):
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The finished checkpoints in a folder, oldest first."""
+    """The finished checkpoints in a folder, oldest first; none if there is no folder."""
+    if not folder.is_dir():
+        return []
     named = (
         (re.fullmatch(r"update_(\d+)\.safetensors", file.name), file) for file in folder.iterdir()
     )
@@ -55,62 +58,79 @@ def set_aside_later(folder: Path, update: int) -> None:
             checkpoint.path.replace(checkpoint.path.with_suffix(".damaged"))
 
 
-def write_checkpoint(folder: Path, update: int, arrays: Arrays, keep: int) -> Path:
-    """Write a checkpoint atomically, then delete all but the newest `keep`.
+def write_checkpoint(run: Run, update: int, arrays: Arrays) -> Path:
+    """Write a checkpoint of a run atomically, then delete all but the newest.
 
     Args:
-        folder: Folder of the checkpoints; it must exist.
+        run: The run; gives how many checkpoints to keep.
         update: Updates done so far; becomes part of the name.
         arrays: What to write, by name.
-        keep: How many checkpoints to keep, at least 1.
     """
-    path = folder / f"update_{update:09d}.safetensors"
+    run.checkpoints.mkdir(exist_ok=True)
+    path = run.checkpoints / f"update_{update:09d}.safetensors"
+    metadata = {"run": run.id, "update": str(update)}
+    metadata["sha256"] = _digest(arrays, metadata)
     with written_atomically(path) as unfinished, unfinished.open("wb") as file:
-        file.write(save(arrays, metadata={"sha256": _digest(arrays)}))
+        file.write(save(arrays, metadata=metadata))
         sync(file)
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(run.checkpoints)[: -run.settings.keep_checkpoints]:
         old.path.unlink()
     return path
 
 
-def read_checkpoint(path: Path) -> Arrays:
+def read_checkpoint(run: Run, checkpoint: Checkpoint) -> Arrays:
     """All arrays of a checkpoint, after comparing them with the checksum in the file.
 
     Raises:
-        CorruptCheckpointError: The file is truncated, or its checksum is wrong.
+        CorruptCheckpointError: The file cannot be read, its checksum is wrong, or it is of another
+            run or of another update than its name says.
     """
+    path = checkpoint.path
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (SafetensorError, ValueError) as error:
         raise CorruptCheckpointError(f"{path.name} is damaged ({error})") from error
-    if metadata.get("sha256") != _digest(arrays):
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CorruptCheckpointError(f"{path.name} cannot be read ({reason})") from error
+    if metadata.pop("sha256", None) != _digest(arrays, metadata):
         raise CorruptCheckpointError(f"{path.name} is damaged (its checksum does not match)")
+    if metadata.get("run", run.id) != run.id:
+        raise CorruptCheckpointError(f"{path.name} is a checkpoint of another run")
+    updates = {int(metadata.get("update", checkpoint.update))} | set(_updates(arrays))
+    if updates != {checkpoint.update}:
+        raise CorruptCheckpointError(f"{path.name} holds update {max(updates)}")
     return arrays
 
 
-def read_newest(folder: Path) -> tuple[Arrays | None, int, list[str]]:
-    """Read the newest checkpoint of a folder that is sound.
+def _updates(arrays: Arrays) -> list[int]:
+    """The updates that each agent has done, where the arrays are whole states."""
+    return np.atleast_1d(arrays["update"]).tolist() if "update" in arrays else []
+
+
+def read_newest(run: Run) -> tuple[Arrays | None, int, list[str]]:
+    """Read the newest checkpoint of a run that is sound.
 
     Returns:
         Its arrays (None if there is no sound checkpoint), the updates done when it was written, and
         a message for each newer checkpoint that is damaged.
     """
     problems: list[str] = []
-    for checkpoint in reversed(list_checkpoints(folder)):
+    for checkpoint in reversed(list_checkpoints(run.checkpoints)):
         try:
-            return read_checkpoint(checkpoint.path), checkpoint.update, problems
+            return read_checkpoint(run, checkpoint), checkpoint.update, problems
         except CorruptCheckpointError as error:
             problems.append(str(error))
     return None, 0, problems
 
 
-def read_agents(folder: Path) -> tuple[Arrays, int, list[str]]:
+def read_agents(run: Run) -> tuple[Arrays, int, list[str]]:
     """As `read_newest`, but AppError if there is no sound checkpoint."""
-    arrays, update, problems = read_newest(folder)
+    arrays, update, problems = read_newest(run)
     if arrays is None:
-        raise AppError(f"{folder.parent} has no checkpoint that can be read")
+        raise AppError("; ".join([f"{run.path} has no checkpoint that can be read", *problems]))
     return arrays, update, problems
 
 
@@ -139,6 +159,13 @@ def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) 
     """
     expected, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [_name(path) for path, _ in expected]
+    # Older versions had no remainders of running statistics: nothing was left over then.
+    rests = [
+        name
+        for name in names
+        if name.endswith("_rest") and name not in arrays and name[:-5] in arrays
+    ]
+    arrays = {**{name: np.zeros_like(arrays[name[:-5]]) for name in rests}, **arrays}
     missing = sorted(set(names) - set(arrays))
     others = [] if ignore_others else sorted(set(arrays) - set(names))
     if missing or others:
@@ -174,9 +201,11 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _digest(arrays: Arrays) -> str:
-    """SHA-256 of names, types, shapes and contents."""
+def _digest(arrays: Arrays, metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the metadata, and of names, types, shapes and contents."""
     digest = hashlib.sha256()
+    for name in sorted(metadata):
+        digest.update(f"{name} {metadata[name]}\n".encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

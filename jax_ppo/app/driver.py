@@ -52,12 +52,11 @@ def drive(
         NonFiniteError: The log found that training diverged; the last good checkpoint is kept.
     """
     display.begin(update)
-    log.begin(update)
-    truncate_rows(run.timing, update)
+    for problem in log.begin(update) + truncate_rows(run.timing, update):
+        display.say(problem)
     set_aside_later(run.checkpoints, update)
-    keep = run.settings.keep_checkpoints
     if not list_checkpoints(run.checkpoints):
-        write_checkpoint(run.checkpoints, update, to_arrays(states), keep)
+        write_checkpoint(run, update, to_arrays(states))
     saved = time.monotonic()
     length = 1
     with StopRequest() as stop, closing(log):
@@ -69,12 +68,16 @@ def drive(
             seconds = time.monotonic() - started
             update += count
             append_rows(run.timing, [{"update": update, "updates": count, "seconds": seconds}])
-            display.advance(update, returns)
-            for warning in log.warnings(update - count, update, partial(to_arrays, states)):
-                display.say(warning)
+            try:
+                display.advance(update, returns)
+                for warning in log.warnings(update - count, update, partial(to_arrays, states)):
+                    display.say(warning)
+            except (BrokenPipeError, SystemExit):  # nobody reads the output any more
+                write_checkpoint(run, update, to_arrays(states))
+                raise
             due = time.monotonic() - saved >= run.settings.checkpoint_seconds
             if due or stop.signal_number or update == run.config.num_updates:
-                write_checkpoint(run.checkpoints, update, to_arrays(states), keep)
+                write_checkpoint(run, update, to_arrays(states))
                 saved = time.monotonic()
             if stop.signal_number and update < run.config.num_updates:
                 raise Interrupted(stop.signal_number, _farewell(run, update))

@@ -37,7 +37,7 @@ def load_agents(run: Run) -> tuple[Agents, int, list[str]]:
     Raises:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
-    arrays, update, problems = read_agents(run.checkpoints)
+    arrays, update, problems = read_agents(run)
     states = shapes_of(population_of(run))
     wanted = {"params": states.params, "rollout": {"obs_stats": states.rollout.obs_stats}}
     found = from_arrays(arrays, wanted, ignore_others=True)

@@ -37,11 +37,11 @@ def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
     """
     if run.framework == framework:
         raise AppError(f"{run.path} is a run of {framework} already")
-    arrays, update, _ = read_agents(run.checkpoints)
+    arrays, update, _ = read_agents(run)
     convert = to_torch_layout if framework == "torch" else to_jax_layout
     path = out or run.path.with_name(f"{run.path.name}-{framework}")
     exported = create_run(path, run.config, run.settings, framework, algorithm=run.algorithm)
-    write_checkpoint(exported.checkpoints, update, convert(arrays), keep=1)
+    write_checkpoint(exported, update, convert(arrays))
     return exported
 
 

@@ -39,8 +39,8 @@ class Log:
         """Nothing is opened before `begin`."""
         self.run = run
 
-    def begin(self, update: int) -> None:
-        """Drop what was written of updates after `update`."""
+    def begin(self, update: int) -> list[str]:
+        """Drop what was written of updates after `update`; messages as of `truncate_rows`."""
         raise NotImplementedError
 
     def add(self, metrics: Mapping[str, Any], update: int, count: int) -> np.ndarray:
@@ -68,11 +68,12 @@ class RunLog(Log):
         self._events: EventLog | None = None
         self._said: set[str] = set()
 
-    def begin(self, update: int) -> None:
-        """Drop what was written of updates after `update`."""
-        truncate_rows(self.run.metrics, update)
+    def begin(self, update: int) -> list[str]:
+        """Drop what was written of updates after `update`; messages as of `truncate_rows`."""
+        problems = truncate_rows(self.run.metrics, update)
         self._events = EventLog(self.run.path / "tensorboard")
         self._events.add(read_rows(self.run.metrics))
+        return problems
 
     def add(self, metrics: Mapping[str, Any], update: int, count: int) -> np.ndarray:
         """Write a row per update and seed.
@@ -113,9 +114,9 @@ class CurveLog(Log):
     An agent that diverges is no reason to stop the others; its numbers become null.
     """
 
-    def begin(self, update: int) -> None:
-        """Drop what was written of updates after `update`."""
-        truncate_rows(self.run.path / "curves.jsonl", update)
+    def begin(self, update: int) -> list[str]:
+        """Drop what was written of updates after `update`; messages as of `truncate_rows`."""
+        return truncate_rows(self.run.path / "curves.jsonl", update)
 
     def add(self, metrics: Mapping[str, Any], update: int, count: int) -> np.ndarray:
         """Write a row per update."""

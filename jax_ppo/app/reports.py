@@ -149,7 +149,7 @@ def agent_at(run: Run, update: int) -> TrainState:
     earlier = [c for c in list_checkpoints(run.checkpoints) if c.update <= update]
     states, done = initial_states(population), 0
     if earlier:
-        states = from_arrays(read_checkpoint(earlier[-1].path), shapes_of(population))
+        states = from_arrays(read_checkpoint(run, earlier[-1]), shapes_of(population))
         done = earlier[-1].update
     states = jax.tree.map(lambda leaf: leaf[:1], states)
     states = _train_on(states, run.config, update - done, population.algorithm_fn)

@@ -14,9 +14,9 @@ lock                  held by the process that trains
 import json
 import math
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +32,10 @@ from jax_ppo.config import ConfigError, PPOConfig
 
 MAX_SEED = 2**32
 """Seeds are 32-bit numbers."""
+UNFINISHED = ".tmp"
+"""Ending of what is being written."""
+WRITTEN_IN_TRAINING = ("update_*", "metrics.jsonl", "timing.jsonl", "curves.jsonl")
+"""The files that only the process that trains writes atomically."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Run:
     in_sweep: bool = False
     """Whether it is a part of a sweep, in whose folder it is: its agents differ in more than
     seeds."""
+    id: str = ""
+    """What tells its checkpoints from those of other runs; empty in runs of older versions."""
 
     @property
     def checkpoints(self) -> Path:
@@ -104,6 +110,10 @@ def only_trainer(run: Run) -> Iterator[None]:
     """
     try:
         with FileLock(run.path / "lock", timeout=0):
+            for folder in (run.path, run.checkpoints):
+                for name in WRITTEN_IN_TRAINING:
+                    for unfinished in folder.glob(f".{name}-*{UNFINISHED}"):
+                        unfinished.unlink()  # left over from a process that was killed
             yield
     except Timeout:
         raise AppError(f"{run.path} is being trained by another process") from None
@@ -132,15 +142,14 @@ def create_run(
     if path.exists():
         advice = f", or continue it with `jax-ppo resume {path}`" if framework == "jax" else ""
         raise AppError(f"{path} exists already: give another folder{advice}")
-    run = Run(path, config, settings, framework, algorithm, in_sweep)
+    run = Run(path, config, settings, framework, algorithm, in_sweep, secrets.token_hex(16))
     content = asdict(run)
     del content["path"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        (unfinished / "checkpoints").mkdir()
+        unfinished = unfinished_path(path)
+        (unfinished / "checkpoints").mkdir(parents=True)
         write_json(unfinished / "run.json", content)
-        unfinished.chmod(0o755)
         unfinished.rename(path)
     except OSError as error:
         raise AppError(f"cannot write the run folder {path}: {error.strerror}") from error
@@ -194,54 +203,98 @@ def record_start(run: Run, backend: str, devices: list[str]) -> None:
 
 
 def append_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Append rows to a JSON Lines file, and wait until they are on disk.
-
-    Numbers that are not finite become null, since JSON has none for them.
-    """
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in map(_finite, rows))
+    """Append rows to a JSON Lines file, `finite`, and wait until they are on disk."""
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in map(finite, rows))
     with path.open("a") as file:
         file.write(text)
         sync(file)
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON Lines file, up to the first that is incomplete."""
+class DamagedRowsError(AppError):
+    """A row of a JSON Lines file, other than the last, cannot be read."""
+
+
+def read_rows(path: Path, *, skip_damaged: bool = False) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON Lines file; a last row that is incomplete is left out.
+
+    Args:
+        path: The file; without it there are no rows.
+        skip_damaged: Whether to leave out any other row that cannot be read, too.
+
+    Raises:
+        DamagedRowsError: A row before the last cannot be read.
+    """
     if not path.exists():
         return
-    with path.open() as file:
-        for line in file:
+    damaged = 0
+    with path.open(errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if damaged and not skip_damaged:
+                raise DamagedRowsError(
+                    f"{path}: row {damaged} cannot be read; `jax-ppo resume {path.parent}` leaves "
+                    "it out and keeps the file as it is under another name"
+                )
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict):
+                yield row
+            else:
+                damaged = number
 
 
-def truncate_rows(path: Path, update: int) -> None:
-    """Drop the rows of updates after `update`, and a last row that is incomplete."""
+def truncate_rows(path: Path, update: int) -> list[str]:
+    """Drop the rows of updates after `update`, and rows that cannot be read.
+
+    Returns:
+        A message if a row before the last cannot be read, in which case the file as it was is kept
+        beside the new one.
+    """
     if not path.exists():
-        return
+        return []
+    problems = []
+    try:
+        for _ in read_rows(path):
+            pass
+    except DamagedRowsError:
+        kept = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+        shutil.copyfile(path, kept)
+        problems = [f"{path.name} has rows that cannot be read: they are left out; see {kept.name}"]
+    rows = read_rows(path, skip_damaged=True)
     with written_atomically(path) as unfinished, unfinished.open("w") as file:
-        file.writelines(json.dumps(r) + "\n" for r in read_rows(path) if r["update"] <= update)
+        file.writelines(json.dumps(row) + "\n" for row in rows if row.get("update", 0) <= update)
         sync(file)
+    return problems
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, atomically."""
     with written_atomically(path) as unfinished, unfinished.open("w") as file:
-        json.dump(content, file, indent=2, default=str)
+        json.dump(finite(content), file, indent=2, default=str, allow_nan=False)
         file.write("\n")
         sync(file)
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Where to write a file that replaces `path` atomically when the block ends without error."""
-    unfinished = path.with_name(f"{path.name}.tmp")
+    """Where to write a file that replaces `path` atomically when the block ends without error.
+
+    It is a new file of a name that nobody can foresee: no link in its place is followed, and two
+    writers do not meet.
+    """
+    unfinished = unfinished_path(path)
     try:
+        unfinished.touch(exist_ok=False)
         yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_path(path: Path) -> Path:
+    """A name beside `path` that nothing has yet, to write what will replace it."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(8)}{UNFINISHED}")
 
 
 def new_folder(parent: str, name: str) -> Path:
@@ -260,9 +313,10 @@ def sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with null in place of NaN and infinities."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+def finite(content: Any) -> Any:
+    """The content with null in place of NaN and infinities, for which JSON has no numbers."""
+    if isinstance(content, dict):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,4 +1,4 @@
-"""Turning Ctrl-C and SIGTERM into a request to stop that training checks between two pieces."""
+"""Turning Ctrl-C, SIGTERM and SIGHUP into a request to stop that training checks between two pieces."""
 
 import signal
 import threading
@@ -15,7 +15,10 @@ class Interrupted(Exception):  # noqa: N818
         self.signal_number = signal_number
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""SIGHUP, which Windows lacks, comes when the terminal is closed."""
 
 
 class StopRequest:
@@ -30,7 +33,9 @@ class StopRequest:
     def __enter__(self) -> Self:
         """Handle the signals, where this is the thread that receives them."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            ignored = signal.getsignal(SIGNALS[-1]) is signal.SIG_IGN  # by nohup
+            handled = SIGNALS[:2] if ignored else SIGNALS
+            self._previous = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -92,7 +92,7 @@ def train_population(run: Run, population: Population, display: Display, *, log:
 
 def _start(run: Run, population: Population, display: Display) -> tuple[TrainState, int]:
     """The agents to continue with, and the updates that they have done."""
-    arrays, update, problems = read_newest(run.checkpoints)
+    arrays, update, problems = read_newest(run)
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
     if arrays is None:

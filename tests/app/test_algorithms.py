@@ -110,7 +110,7 @@ def test_a_sweep_over_algorithms() -> None:
     alone, _ = jax.jit(train, static_argnames="algorithm_fn")(
         jax.random.key(1), sweep.base, algorithm_fn=a2c
     )
-    arrays, _, _ = read_newest(parts_of(sweep)[1].path / "checkpoints")
+    arrays, _, _ = read_newest(open_run(parts_of(sweep)[1].path))
     assert arrays is not None
     kernel = alone.params["params"]["policy_head"]["kernel"]
     found = arrays["params.params.policy_head.kernel"][1]

@@ -137,6 +137,19 @@ def complaints(base: str, fault: str) -> list[str]:
     return [finding.rule.name for finding in examine(*trained(base)[fault]).findings]
 
 
+def test_a_single_action_is_no_fault_of_a_rule() -> None:
+    """log 1 = 0: there is no entropy to compare with."""
+    config, history, arrays = trained("cartpole")["tiny steps"]
+    arrays = {
+        name: array[..., :1] if "policy_head" in name else array for name, array in arrays.items()
+    }
+    entropy = np.zeros_like(history.metrics["entropy"])
+    history = dataclasses.replace(history, metrics={**history.metrics, "entropy": entropy})
+    findings, failures = examine(config, history, arrays)
+    assert failures == []
+    assert not any("entropy" in finding.rule.name for finding in findings)
+
+
 @pytest.mark.parametrize(
     ("base", "fault", "rule"),
     [

@@ -114,7 +114,7 @@ def test_reinforce_is_trained_with_its_own_estimator(tmp_path: Path) -> None:
     alone, _ = jax.jit(train, static_argnames="algorithm_fn")(
         jax.random.key(0), config, algorithm_fn=reinforce
     )
-    arrays, _, _ = read_newest(part.path / "checkpoints")
+    arrays, _, _ = read_newest(open_run(part.path))
     assert arrays is not None
     np.testing.assert_allclose(
         arrays["params.params.policy_head.kernel"][0],

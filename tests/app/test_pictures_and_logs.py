@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
@@ -15,7 +16,7 @@ from jax_ppo.app.history import make_history, read_history
 from jax_ppo.app.plots.curves import curve_of, learning_curve
 from jax_ppo.app.plots.picture import write_png
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
+from jax_ppo.app.runs import DamagedRowsError, Run, append_rows, read_rows, truncate_rows
 from jax_ppo.app.tensorboard import EventLog
 
 
@@ -68,6 +69,27 @@ def test_rows_round_trip(tmp_path: Path) -> None:
     ]
     truncate_rows(path, 2)
     assert [row["update"] for row in read_rows(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("garbage", ['{"update": 2, "x', "[1]", "\x00\x00", "[" * 100_000])
+def test_a_damaged_row(garbage: str, tmp_path: Path) -> None:
+    """The last row may be; any other is an error to readers, and left out by training."""
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [{"update": 1}])
+    with path.open("a") as file:
+        file.write(f"{garbage}\n")
+    assert list(read_rows(path)) == [{"update": 1}]
+    append_rows(path, [{"update": 3}, {"update": 4}])
+    before = path.read_bytes()
+    with pytest.raises(DamagedRowsError, match="row 2 cannot be read; `jax-ppo resume"):
+        list(read_rows(path))
+    (problem,) = truncate_rows(path, 3)
+    assert "rows.jsonl has rows that cannot be read" in problem
+    assert list(read_rows(path)) == [{"update": 1}, {"update": 3}]
+    (kept,) = tmp_path.glob("rows.jsonl.damaged-*")
+    assert kept.name in problem
+    assert kept.read_bytes() == before
+    assert truncate_rows(path, 3) == []
 
 
 def test_curves_weigh_updates_by_episodes() -> None:

@@ -49,7 +49,7 @@ def untrained_run(env_id: str, name: str = "run", framework: str = "jax", **opti
     if framework == "jax":
         keys = jax.vmap(jax.random.key)(np.asarray(run.settings.seeds))
         states = jax.jit(init_train_states)(keys, config)
-        write_checkpoint(run.checkpoints, 0, to_arrays(states), keep=1)
+        write_checkpoint(run, 0, to_arrays(states))
     return run
 
 

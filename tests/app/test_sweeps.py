@@ -1,9 +1,11 @@
 """Sweeps: what is tried, that it is what single runs train, that it survives, and its tables."""
 
 import csv
+import dataclasses
 import json
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -55,7 +57,7 @@ def test_an_agent_is_the_one_that_a_single_run_trains(swept: Sweep) -> None:
     """Trial 3, seed 1 sits in the last place of the second part."""
     config = apply_trial(swept.base, swept.trials[3])
     alone, _ = jax.jit(train)(jax.random.key(1), config)
-    arrays, update, _ = read_newest(parts_of(swept)[1].path / "checkpoints")
+    arrays, update, _ = read_newest(open_run(parts_of(swept)[1].path))
     assert arrays is not None
     assert update == config.num_updates
     kernel = alone.params["params"]["policy_trunk_dense_0"]["kernel"]
@@ -123,7 +125,45 @@ def test_agents_that_diverge_are_marked(tmp_path: Path) -> None:
     grid = ("--grid", "learning_rate=1e-3,1e38", "--grid", "max_grad_norm=none")
     words = ["sweep", "CartPole-v1", *TINY, *grid, "--num-agents", "1", "--out", str(out)]
     assert main(words) == 0
-    assert [outcome.diverged for outcome in outcomes_of(open_sweep(out))] == [False, True]
+    outcomes = outcomes_of(open_sweep(out))
+    assert [outcome.diverged for outcome in outcomes] == [False, True]
+    for part in parts_of(open_sweep(out)):
+        json.loads((part.path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_what_diverged_comes_last() -> None:
+    """By how many agents did; a trial's return is that of the agents that did not."""
+    nan = float("nan")
+    agents = [[(3, 0), (3, 0)], [(nan, 1), (nan, 1)], [(5, 0), (5, 0)], [(99, 0), (nan, 1)]]
+    outcomes = [
+        Outcome(trial, seed, float(episode_return), bool(diverged))
+        for trial, pair in enumerate([*agents, [(1, 0), (1, 0)]])
+        for seed, (episode_return, diverged) in enumerate(pair)
+    ]
+    ranked = rank(outcomes)
+    assert [entry.trial for entry in ranked] == [2, 0, 4, 3, 1]
+    assert [entry.diverged for entry in ranked] == [0, 0, 0, 1, 2]
+    assert [entry.summary.iqm for entry in ranked[:4]] == [5, 3, 1, 99]
+    assert np.isnan(ranked[4].summary.iqm)
+
+
+def test_a_sweep_is_read_as_it_was_written(swept: Sweep, tmp_path: Path) -> None:
+    sweep = dataclasses.replace(
+        swept, path=tmp_path / "new", trials=({"hidden_sizes": (8, 4), "gamma": 0.9},)
+    )
+    sweeps.create_sweep(sweep)
+    assert open_sweep(sweep.path) == sweep
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_sweep_killed_while_it_is_made_leaves_its_name_free(
+    swept: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = dataclasses.replace(swept, path=tmp_path / "new")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweeps, "write_sweep", Mock(side_effect=KeyboardInterrupt))
+        sweeps.create_sweep(sweep)
+    sweeps.create_sweep(sweep)
 
 
 def test_adaptive_search(tmp_path: Path) -> None:

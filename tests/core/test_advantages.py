@@ -1,5 +1,7 @@
 """GAE against hand-worked values, an explicit sum, and the mistakes it is easily confused with."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -224,3 +226,13 @@ def test_normalization_is_over_all_axes() -> None:
     sample = jnp.arange(6.0).reshape(2, 3)
     flat = normalize_advantages(sample.reshape(-1))
     np.testing.assert_array_equal(normalize_advantages(sample).reshape(-1), flat)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
+def test_flags_are_bool(dtype: Any) -> None:
+    x = jnp.ones((2, 3))
+    flag = jnp.zeros((2, 3), bool)
+    with pytest.raises(TypeError, match="terminated must be an array of type bool"):
+        compute_gae(
+            x, x, x, terminated=flag.astype(dtype), truncated=flag, gamma=0.9, gae_lambda=0.9
+        )

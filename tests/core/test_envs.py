@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
+from gymnax.wrappers.purerl import FlattenObservationWrapper, StickyActionWrapper
 
-from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, ppo, train
+from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, ppo
 
-from .helpers import leaves
+from .helpers import jit_train, leaves
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -28,15 +29,6 @@ ACTION_DIMS = {
     "Reacher-misc": 2,
     "Swimmer-misc": 2,
 }
-
-quick_train = jax.jit(
-    train,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
-"""Compiles in half the time; what it computes does not matter here."""
 
 
 def numerics_of(env_id: str) -> Any:
@@ -69,7 +61,7 @@ def test_every_environment_trains(env_id: str) -> None:
         step = jax.eval_shape(
             lambda *a: env.step(*a[:2], env.action_space.to_env(a[2])), keys, state, action
         )
-        trained, metrics = quick_train(jax.random.key(0), config)
+        trained, metrics = jit_train(jax.random.key(0), config)
 
     for array in (obs, step.obs, step.next_obs):
         assert array.shape == (2, *env.observation_space.shape)
@@ -230,6 +222,50 @@ def test_constructor_arguments() -> None:
     assert env.observation_space == ArraySpace((5, 5))
 
 
+# Wrappers
+
+
+def test_a_wrapper_acts() -> None:
+    """A sticky action of probability 1 is replayed for ever: action 0 pushes the cart to the left."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    for probability, pushed_left in ((0.0, False), (1.0, True)):
+        bare, params = gymnax.make("CartPole-v1")
+        env = from_gymnax(StickyActionWrapper(bare, probability), params)
+        obs, state = env.reset(keys)
+        stepped = env.step(keys, state, jnp.ones(3, jnp.int32))
+        np.testing.assert_array_equal(stepped.obs[:, 1] < obs[:, 1], [pushed_left] * 3)
+
+
+def test_a_wrapper_that_does_nothing_changes_nothing() -> None:
+    """Over time limits and resets, with the observation before each reset."""
+    params = gymnax.make("CartPole-v1")[1].replace(max_steps_in_episode=5)
+    bare = from_gymnax(gymnax.make("CartPole-v1")[0], params)
+    wrapped = from_gymnax(StickyActionWrapper(gymnax.make("CartPole-v1")[0], 0.0), params)
+    keys = jax.random.split(jax.random.key(0), 3)
+    states = [env.reset(keys)[1] for env in (bare, wrapped)]
+    steps = [jax.jit(env.step) for env in (bare, wrapped)]
+    ends = 0
+    for t in range(12):
+        keys = jax.random.split(jax.random.key(t), 3)
+        ours, theirs = (
+            step(keys, state, jnp.array([0, 1, t % 2])) for step, state in zip(steps, states)
+        )
+        for name in ("obs", "next_obs", "reward", "terminated", "truncated"):
+            np.testing.assert_allclose(getattr(theirs, name), getattr(ours, name), rtol=1e-5)
+        states = [ours.state, theirs.state]
+        ends += int(ours.truncated.sum())
+    assert ends == 6
+
+
+def test_a_wrapper_of_observations() -> None:
+    env, params = gymnax.make("Breakout-MinAtar")
+    flat = from_gymnax(FlattenObservationWrapper(env), params)
+    assert flat.observation_space == ArraySpace((400,))
+    keys = jax.random.split(jax.random.key(0), 2)
+    stepped = flat.step(keys, flat.reset(keys)[1], jnp.zeros(2, jnp.int32))
+    assert stepped.obs.shape == stepped.next_obs.shape == (2, 400)
+
+
 # Observations of every kind
 
 
@@ -243,8 +279,11 @@ def test_discrete_observations_become_one_hot() -> None:
 class Custom(environment.Environment):
     """One step long; the observation is whatever it was built with."""
 
-    def __init__(self, obs: Any = 0.0, space: Any = None, actions: Any = None) -> None:
+    def __init__(
+        self, obs: Any = 0.0, space: Any = None, actions: Any = None, end: Any = False
+    ) -> None:
         self.obs = jax.tree.map(jnp.asarray, obs)
+        self.end = jnp.asarray(end)
         self.space = space or spaces.Box(0, 1, jnp.shape(obs))
         self.actions = actions or spaces.Discrete(2)
 
@@ -257,7 +296,7 @@ class Custom(environment.Environment):
 
     def step_env(self, key: jax.Array, state: Any, action: Any, params: Any) -> tuple:
         reward = jnp.sum(jnp.asarray(action, jnp.int32))
-        return self.obs, environment.EnvState(time=state.time + 1), reward, jnp.array(False), {}
+        return self.obs, environment.EnvState(time=state.time + 1), reward, self.end, {}
 
     def observation_space(self, params: Any) -> Any:
         return self.space
@@ -346,6 +385,22 @@ def test_other_spaces_are_refused(changes: dict[str, Any], space: str) -> None:
 
 
 # Actions
+
+
+@pytest.mark.parametrize("end", [True, 1, 0, 2])
+def test_an_end_may_be_a_whole_number(end: int) -> None:
+    env = from_gymnax(Custom(end=end), environment.EnvParams())
+    keys = jax.random.split(jax.random.key(0), 2)
+    stepped = env.step(keys, env.reset(keys)[1], jnp.zeros(2, jnp.int32))
+    assert stepped.terminated.dtype == bool
+    assert stepped.terminated.tolist() == [bool(end)] * 2
+
+
+def test_an_end_may_not_be_a_fraction() -> None:
+    env = from_gymnax(Custom(end=0.0), environment.EnvParams())
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(ConfigError, match="Custom: terminated of a step is float32"):
+        env.step(keys, env.reset(keys)[1], jnp.zeros(2, jnp.int32))
 
 
 def test_bounds_of_each_action_dimension() -> None:

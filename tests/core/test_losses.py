@@ -51,6 +51,21 @@ def test_surrogate_of_very_improbable_actions() -> None:
     np.testing.assert_allclose(got, -2.2, rtol=2e-5)
 
 
+@pytest.mark.parametrize("log_ratio", [81.0, 89.0, 1e4, np.inf])
+@pytest.mark.parametrize(("advantage", "loss"), [(1.0, -1.2), (0.0, 0.0), (-1e-30, 5.54e4)])
+def test_surrogate_of_ratios_beyond_float32(
+    log_ratio: float, advantage: float, loss: float
+) -> None:
+    """exp(89) is infinite: its product with 0, and its gradient where it is clipped, would be NaN.
+
+    Where it is not clipped the ratio counts as exp(80) = 5.54e34, and has no gradient.
+    """
+    surrogate = jax.value_and_grad(clipped_surrogate_loss)
+    got, gradient = surrogate(jnp.array([log_ratio]), jnp.zeros(1), jnp.array([advantage]), 0.2)
+    np.testing.assert_allclose(got, loss, rtol=1e-3)
+    np.testing.assert_array_equal(gradient, [0.0])
+
+
 def test_surrogate_is_a_mean() -> None:
     log_ratio = jnp.array([LOG[1.5], LOG[0.5]])
     got = clipped_surrogate_loss(log_ratio, jnp.zeros(2), jnp.array([1.0, -1.0]), 0.2)

@@ -76,6 +76,49 @@ def test_a_large_mean_does_not_drown_a_small_variance() -> None:
     np.testing.assert_allclose(stats.var, samples.astype(np.float64).var(axis=(0, 1)), rtol=0.02)
 
 
+def seen(mean: float, var: float, count: float) -> RunningStats:
+    """Statistics in float32."""
+    return RunningStats(*(jnp.array(x, jnp.float32) for x in (mean, var, count)))
+
+
+def repeated(stats: RunningStats, samples: jax.Array, times: int) -> RunningStats:
+    """The same samples again and again."""
+    zero = jnp.zeros((), jnp.float32)
+    stats = stats.replace(mean_rest=zero, var_rest=zero, count_rest=zero)
+    return jax.jit(lambda s: jax.lax.fori_loop(0, times, lambda _, s: update_stats(s, samples), s))(
+        stats
+    )
+
+
+def test_the_count_goes_on_where_float32_stands_still() -> None:
+    stats = repeated(seen(0.0, 1.0, 2**24), jnp.ones(1), 1001)
+    assert float(stats.count) + float(stats.count_rest) == 2**24 + 1001
+    assert np.float32(2**24) + np.float32(1) == 2**24, "the plain sum"
+
+
+def test_the_variance_of_a_long_stream_stays_what_it_is() -> None:
+    """-1 and 1 by turns, far beyond 2^24 samples: with a count that stands still it would grow."""
+    stats = repeated(seen(0.0, 1.0, 2**24), jnp.array([-1.0, 1.0]), 2_000_000)
+    np.testing.assert_allclose([stats.mean, stats.var], [0.0, 1.0], atol=1e-6)
+    count, var = np.float32(2**24), np.float32(1.0)
+    for _ in range(1000):  # the sum of squares over a count that stands still
+        var = (count * var + np.float32(1.0)) / np.float32(count + np.float32(1.0))
+    assert var > 1.00005
+
+
+def test_the_mean_of_a_long_stream_follows() -> None:
+    """1.6e7 samples at 1000, then as many at 1005: each step is far below the mean's rounding."""
+    stats = repeated(seen(1000.0, 1.0, 1.6e7), jnp.full(16, 1005.0), 1_000_000)
+    np.testing.assert_allclose(stats.mean, 1002.5, atol=0.01)
+    np.testing.assert_allclose(stats.var, 0.5 + 6.25, rtol=1e-3)
+    assert np.float32(1000) + np.float32(5 * 16 / 1.6e7) == 1000, "the plain sum"
+
+
+def test_a_tiny_variance_is_not_lost_in_the_initial_one() -> None:
+    stats = update(init_stats((1,)), 1e-6 * jnp.array([[-1.0], [1.0]]))
+    np.testing.assert_allclose(stats.var, 1e-12, rtol=1e-5)
+
+
 def test_normalize_by_hand() -> None:
     stats = RunningStats(
         mean=jnp.array([1.0, -2.0]), var=jnp.array([4.0, 0.25]), count=jnp.array(9.0)

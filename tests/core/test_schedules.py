@@ -49,3 +49,10 @@ def test_kl_coefficient_comes_back_from_either_end() -> None:
     np.testing.assert_allclose([lowest, highest], [2**-20, 2**20], rtol=1e-6)
     np.testing.assert_allclose(adapt_kl_coef(lowest, 1.0, 0.01), 2**-19, rtol=1e-6)
     np.testing.assert_allclose(adapt_kl_coef(highest, 0.0, 0.01), 2**19, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("update", [4, 5, 10**6])
+def test_after_the_end_there_is_nothing(schedule: str, update: int) -> None:
+    """And not a negative learning rate, which would climb the loss."""
+    np.testing.assert_allclose(scheduled(0.8, schedule, jnp.array(update), 4), 0.0, atol=1e-7)

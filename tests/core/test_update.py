@@ -210,6 +210,26 @@ def test_the_norm_is_over_all_parameters_together() -> None:
     np.testing.assert_allclose(steps["b"], [-0.8 / 1000.8], rtol=1e-5)
 
 
+def test_eps_root_by_hand() -> None:
+    """A first step of gradient 3 with eps_root = 7: -lr 3 / (sqrt(9 + 7) + eps)."""
+    config = setting(max_grad_norm=None, adam_eps_root=7.0, adam_eps=1e-5)
+    (taken,) = take_steps(config, np.array([[3.0, 0.0]]), [0.1])
+    np.testing.assert_allclose(taken, [1.0 - 0.1 * 3 / 4.00001, -2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("eps_root", "finite"), [(1e-12, True), (0.0, False)])
+def test_a_gradient_through_a_step_needs_eps_root(eps_root: float, finite: bool) -> None:
+    """The second parameter has a gradient of 0, where the root has no derivative."""
+
+    def after(scale: jax.Array) -> jax.Array:
+        optimizer = make_optimizer(setting(max_grad_norm=None, adam_eps_root=eps_root), 0.1)
+        gradient = {"theta": scale * jnp.array([3.0, 0.0])}
+        steps, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+        return jnp.sum(steps["theta"])
+
+    assert np.isfinite(jax.grad(after)(1.0)) == finite
+
+
 def test_decay_alone() -> None:
     """A gradient of zero: theta shrinks by the factor 1 - learning_rate * weight_decay."""
     config = setting(optimizer="adamw", weight_decay=0.5)

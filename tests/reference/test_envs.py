@@ -288,3 +288,33 @@ def test_environments_of_the_extras(package: str, env_id: str, obs_shape: tuple[
     assert state.rollout.obs.shape == (2, *obs_shape)
     assert metrics.num_episodes.sum() > 0
     assert all(torch.isfinite(param).all() for param in state.params.values())
+
+
+class Talkative(gymnasium.Env):
+    """Its info has another shape, or another type, in each environment."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+    made = 0
+
+    def __init__(self, info: Any) -> None:
+        Talkative.made += 1
+        self.number, self.info = Talkative.made, info
+
+    def reset(self, **_: Any) -> Any:
+        return np.zeros(2, np.float32), self.info(self.number)
+
+    def step(self, _: Any) -> Any:
+        return np.ones(2, np.float32), 1.0, True, False, self.info(self.number)
+
+
+@pytest.mark.parametrize(
+    "info", [lambda n: {"path": np.zeros(n)}, lambda n: {"why": 0 if n % 2 else "wall"}]
+)
+def test_an_info_of_any_shape_is_no_obstacle(info: Any) -> None:
+    env = from_gymnasium(lambda: Talkative(info))
+    _, state = env.reset(KEYS)
+    stepped = env.step(KEYS, state, torch.zeros(len(KEYS), dtype=torch.int64))
+    assert stepped.terminated.all()
+    assert stepped.next_obs.tolist() == [[1.0, 1.0]] * len(KEYS)
+    assert stepped.obs.tolist() == [[0.0, 0.0]] * len(KEYS)

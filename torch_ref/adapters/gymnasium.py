@@ -89,12 +89,26 @@ def from_gymnasium(make: Callable[[], gymnasium.Env[Any, Any]]) -> Environment:
     return environment
 
 
+class Environments(SyncVectorEnv):
+    """Environments side by side, of whose info only the final observation is used.
+
+    What else is in an info may differ in shape or type from one environment to the next, and
+    could not be made into one array.
+    """
+
+    def _add_info(
+        self, vector_infos: dict[str, Any], env_info: dict[str, Any], env_num: int
+    ) -> dict[str, Any]:
+        used = {name: env_info[name] for name in ("final_obs",) if name in env_info}
+        return super()._add_info(vector_infos, used, env_num)
+
+
 def _reset(
     make: Callable[[], gymnasium.Env[Any, Any]], keys: torch.Tensor
 ) -> tuple[torch.Tensor, SyncVectorEnv]:
     """Build as many environments as there are keys, and start an episode in each."""
     # copy=False: the vector environment may reuse its buffer, for _encode copies out of it.
-    state = SyncVectorEnv([make] * len(keys), copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+    state = Environments([make] * len(keys), copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
     raw, _ = state.reset(seed=keys.tolist())
     return _encode(state.single_observation_space, raw), state
 

@@ -37,7 +37,7 @@ def load_agents(run: Run) -> tuple[list[Agent], int, list[str]]:
     Raises:
         AppError: There is no sound checkpoint, or it belongs to another config.
     """
-    arrays, update, problems = read_agents(run.checkpoints)
+    arrays, update, problems = read_agents(run)
     tensors = {name: _as_default(torch.from_numpy(array)) for name, array in arrays.items()}
     agents = [_agent(tensors, i, run.config) for i in range(run.settings.num_agents)]
     return agents, update, problems

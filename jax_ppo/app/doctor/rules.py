@@ -115,7 +115,7 @@ def examine_run(run: Run, history: History) -> Examination:
     Raises:
         AppError: It has no checkpoint yet.
     """
-    arrays, _, _ = read_agents(run.checkpoints)
+    arrays, _, _ = read_agents(run)
     if run.framework != "jax":
         return examine(run.config, history, arrays)
     probe = probe_environment(make_algorithm(run.config, run.algorithm).env)
@@ -169,6 +169,8 @@ def entropy_collapsed(case: Case) -> str | None:
     if case.continuous:
         factor = math.exp(min((entropy[0] - lowest) / case.num_outputs, 700.0))
         return f"{when}, action noise shrank {factor:.0f}-fold" if factor >= 20 else None
+    if case.num_outputs < 2:  # one action: there is nothing to explore
+        return None
     share = lowest / math.log(case.num_outputs)
     return f"{when}, entropy fell to {share:.1%} of the uniform policy's" if share <= 0.05 else None
 
@@ -257,7 +259,7 @@ def flat_while_entropy_falls(case: Case) -> str | None:
     first, last = (float(np.nanmean(part(case.metric("entropy")))) for part in (_first, _last))
     enough = case.num_outputs if case.continuous else 0.5 * first
     unchanged = nothing_was_learned(case)
-    if first - last < enough or unchanged is None:
+    if first - last < enough or first == last or unchanged is None:
         return None
     return f"entropy fell by {first - last:.2f} nats while {unchanged}"
 

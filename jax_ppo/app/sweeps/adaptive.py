@@ -25,11 +25,13 @@ def propose_trials(sweep: Sweep, ranges: Mapping[str, Range], count: int) -> lis
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {name: _distribution(range_) for name, range_ in ranges.items()}
     for entry in rank(outcomes_of(sweep)):
+        sound = entry.diverged == 0
         study.add_trial(
             optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if sound else optuna.trial.TrialState.FAIL,
                 params=_as_params(sweep.trials[entry.trial], ranges),
                 distributions=distributions,
-                value=entry.summary.iqm,
+                value=entry.summary.iqm if sound else None,
             )
         )
     asked = [study.ask(distributions).params for _ in range(count)]

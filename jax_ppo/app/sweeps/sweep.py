@@ -101,7 +101,7 @@ class Outcome(NamedTuple):
     episode_return: float
     """Mean over the evaluation episodes."""
     diverged: bool
-    """Whether its parameters are no longer finite."""
+    """Whether its parameters, or its return, are no longer finite."""
 
 
 class Ranked(NamedTuple):
@@ -115,7 +115,7 @@ class Ranked(NamedTuple):
 
 
 def create_sweep(sweep: Sweep) -> None:
-    """Check every trial, then make a sweep folder.
+    """Check every trial, then make a sweep folder, atomically.
 
     Raises:
         AppError: The folder exists already, or cannot be written; or an algorithm fails.
@@ -132,8 +132,10 @@ def create_sweep(sweep: Sweep) -> None:
             f"`jax-ppo resume {sweep.path}`"
         )
     try:
-        sweep.path.mkdir(parents=True)
-        write_sweep(sweep)
+        unfinished = runs.unfinished_path(sweep.path)
+        unfinished.mkdir(parents=True)
+        write_sweep(replace(sweep, path=unfinished))
+        unfinished.rename(sweep.path)
     except OSError as error:
         raise AppError(f"cannot write the sweep folder {sweep.path}: {error.strerror}") from error
 
@@ -152,9 +154,17 @@ def open_sweep(path: Path) -> Sweep:
         AppError: It is not a sweep folder, or sweep.json cannot be read.
     """
     with runs.described(path / "sweep.json", "sweep") as content:
-        content |= {name: tuple(content[name]) for name in ("trials", "sample", "names")}
+        content |= {name: tuple(content[name]) for name in ("sample", "names")}
+        content["trials"] = tuple(map(_with_tuples, content["trials"]))
         base, settings = PPOConfig(**content.pop("base")), runs.settings_from(content)
         return Sweep(path=path, base=base, settings=settings, **content)
+
+
+def _with_tuples(trial: Trial) -> Trial:
+    """A trial as it was before it was written: JSON has lists only."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in trial.items()
+    }
 
 
 def is_sweep(path: Path) -> bool:
@@ -230,7 +240,7 @@ def _train_part(sweep: Sweep, part: Part, name: str, console: Console) -> None:
     )
     returns, diverged = np.asarray(results.episode_return).mean(axis=1), _diverged(states)
     outcomes = [
-        Outcome(*agent, float(episode_return), bool(bad))._asdict()
+        Outcome(*agent, float(episode_return), bool(bad or np.isnan(episode_return)))._asdict()
         for agent, episode_return, bad in zip(agents, returns, diverged, strict=True)
     ]
     runs.write_json(part.path / "evaluation.json", outcomes)
@@ -247,23 +257,42 @@ def outcomes_of(sweep: Sweep) -> list[Outcome]:
     """The evaluation of every agent that is trained."""
     files = [part.path / "evaluation.json" for part in parts_of(sweep)]
     rows = [row for file in files if file.is_file() for row in json.loads(file.read_text())]
-    return sorted(Outcome(**row) for row in rows)
+    for row in rows:
+        if row["episode_return"] is None:  # JSON has no number for it
+            row["episode_return"] = float("nan")
+    return sorted((Outcome(**row) for row in rows), key=lambda outcome: outcome[:2])
 
 
 def rank(outcomes: Iterable[Outcome]) -> list[Ranked]:
-    """Trials by the interquartile mean of their agents' returns, then by the mean; best first."""
+    """Trials by the interquartile mean of their agents' returns, then by the mean; best first.
+
+    Trials of which agents diverged come last, those with the fewest first; their returns are those
+    of the agents that did not, NaN where all did.
+    """
     by_trial: dict[int, list[Outcome]] = {}
     for outcome in outcomes:
         by_trial.setdefault(outcome.trial, []).append(outcome)
     ranked = [
         Ranked(
             trial,
-            summarize(np.array([outcome.episode_return for outcome in agents])),
+            summarize(_sound_returns(agents)),
             sum(outcome.diverged for outcome in agents),
         )
         for trial, agents in by_trial.items()
     ]
-    return sorted(ranked, key=lambda entry: (-entry.summary.iqm, -entry.summary.mean))
+    return sorted(ranked, key=_place)
+
+
+def _sound_returns(agents: Sequence[Outcome]) -> np.ndarray:
+    """The returns of the agents that did not diverge; NaN where all did."""
+    sound = [agent.episode_return for agent in agents if not agent.diverged]
+    return np.array(sound or [np.nan])
+
+
+def _place(entry: Ranked) -> tuple[int, float, float]:
+    """What trials are sorted by: the smallest is the best."""
+    iqm, mean = entry.summary.iqm, entry.summary.mean
+    return entry.diverged, *((-iqm, -mean) if np.isfinite(iqm) else (np.inf, np.inf))
 
 
 def histories_of(sweep: Sweep) -> dict[int, History]:
