@@ -92,7 +92,7 @@ def compensated_sum(
 
     Source: Kahan (1965), "Further remarks on reducing truncation errors".
     """
-    term = term + rest
+    term = jnp.asarray(term) + rest
     new_total = total + term
     return new_total, term - (new_total - total)
 

@@ -19,7 +19,8 @@ class Schedule(Protocol):
 def linear(update: jax.Array | int, num_updates: int) -> jax.Array | float:
     """(num_updates - update) / num_updates: from 1 down to 1 / num_updates; 0 after the end."""
     # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
-    return (num_updates - jnp.minimum(update, num_updates)) * (1.0 / num_updates)
+    done = jnp.minimum(update, num_updates)
+    return (num_updates - done) * (1.0 / num_updates)
 
 
 def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
@@ -28,7 +29,8 @@ def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
     Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
     equation 5, without restarts.
     """
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * (jnp.minimum(update, num_updates) * (1.0 / num_updates))))
+    done = jnp.minimum(update, num_updates)
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * (done * (1.0 / num_updates))))
 
 
 SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}

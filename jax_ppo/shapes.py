@@ -26,7 +26,7 @@ def check_same_shape(function: str, **arrays: Any) -> None:
 
 
 def check_flags(function: str, **arrays: Any) -> None:
-    """Refuse flags that are not of type bool: what they would be combined with, and how, is a guess.
+    """Refuse flags that are not of type bool.
 
     Args:
         function: Name of the function that was called, for the message.

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import torch
 
-from jax_ppo.shapes import check_same_shape
+from jax_ppo.shapes import check_flags, check_same_shape
 
 
 class AdvantageFn(Protocol):

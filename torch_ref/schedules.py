@@ -19,9 +19,8 @@ class Schedule(Protocol):
 def linear(update: torch.Tensor | int, num_updates: int) -> torch.Tensor | float:
     """(num_updates - update) / num_updates: from 1 down to 1 / num_updates; 0 after the end."""
     # Not a division: XLA multiplies by the reciprocal, which may differ in the last bit.
-    return (num_updates - torch.clamp(torch.as_tensor(update), max=num_updates)) * (
-        1.0 / num_updates
-    )
+    done = torch.clamp(torch.as_tensor(update), max=num_updates)
+    return (num_updates - done) * (1.0 / num_updates)
 
 
 def cosine(update: torch.Tensor | int, num_updates: int) -> torch.Tensor:
@@ -30,12 +29,8 @@ def cosine(update: torch.Tensor | int, num_updates: int) -> torch.Tensor:
     Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
     equation 5, without restarts.
     """
-    return 0.5 * (
-        1.0
-        + torch.cos(
-            math.pi * (torch.clamp(torch.as_tensor(update), max=num_updates) * (1.0 / num_updates))
-        )
-    )
+    done = torch.clamp(torch.as_tensor(update), max=num_updates)
+    return 0.5 * (1.0 + torch.cos(math.pi * (done * (1.0 / num_updates))))
 
 
 SCHEDULES: dict[str, Schedule] = {"linear": linear, "cosine": cosine}

@@ -159,13 +159,7 @@ def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) 
     """
     expected, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [_name(path) for path, _ in expected]
-    # Older versions had no remainders of running statistics: nothing was left over then.
-    rests = [
-        name
-        for name in names
-        if name.endswith("_rest") and name not in arrays and name[:-5] in arrays
-    ]
-    arrays = {**{name: np.zeros_like(arrays[name[:-5]]) for name in rests}, **arrays}
+    arrays = {**_missing_remainders(names, arrays), **arrays}
     missing = sorted(set(names) - set(arrays))
     others = [] if ignore_others else sorted(set(arrays) - set(names))
     if missing or others:
@@ -176,6 +170,12 @@ def from_arrays(arrays: Arrays, template: Tree, *, ignore_others: bool = False) 
     wanted = zip(names, expected, strict=True)
     leaves = [_restore(name, arrays[name], leaf) for name, (_, leaf) in wanted]
     return jax.tree.unflatten(structure, leaves)
+
+
+def _missing_remainders(names: list[str], arrays: Arrays) -> Arrays:
+    """The remainders of running statistics, which older versions did not have, as zeros."""
+    sums = {name: name.removesuffix("_rest") for name in names if name.endswith("_rest")}
+    return {name: np.zeros_like(arrays[of]) for name, of in sums.items() if of in arrays}
 
 
 def _restore(name: str, array: np.ndarray, like: Any) -> jax.Array:

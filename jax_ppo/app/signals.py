@@ -1,4 +1,4 @@
-"""Turning Ctrl-C, SIGTERM and SIGHUP into a request to stop that training checks between two pieces."""
+"""Turning Ctrl-C, SIGTERM and SIGHUP into a request to stop, checked between pieces."""
 
 import signal
 import threading

@@ -223,7 +223,7 @@ def test_crash_while_writing_leaves_the_old_one(
 
 
 def test_unfinished_files_have_unforeseeable_names(tmp_path: Path) -> None:
-    """A link under the name that older versions wrote to is not followed; two writers do not meet."""
+    """A link under the name that older versions used is not followed; two writers do not meet."""
     target, victim = tmp_path / "file", tmp_path / "victim"
     victim.write_text("kept")
     (tmp_path / "file.tmp").symlink_to(victim)

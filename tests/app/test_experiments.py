@@ -20,6 +20,7 @@ from jax_ppo.app.experiments.trust_region import compare_steps
 from jax_ppo.app.history import History
 from jax_ppo.app.plots.picture import Panel, Picture, draw
 from jax_ppo.app.plots.sweep import curves_picture, metrics_picture, ranking_picture
+from jax_ppo.app.runs import open_run
 from jax_ppo.app.sweeps.search_space import ADVANTAGES, algorithm_of, apply_trial
 from jax_ppo.app.sweeps.sweep import Outcome, open_sweep, parts_of, rank
 

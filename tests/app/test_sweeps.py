@@ -160,9 +160,10 @@ def test_a_sweep_killed_while_it_is_made_leaves_its_name_free(
     swept: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = dataclasses.replace(swept, path=tmp_path / "new")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(sweeps, "write_sweep", Mock(side_effect=KeyboardInterrupt))
-        sweeps.create_sweep(sweep)
+        with pytest.raises(KeyboardInterrupt):
+            sweeps.create_sweep(sweep)
     sweeps.create_sweep(sweep)
 
 

@@ -226,7 +226,7 @@ def test_constructor_arguments() -> None:
 
 
 def test_a_wrapper_acts() -> None:
-    """A sticky action of probability 1 is replayed for ever: action 0 pushes the cart to the left."""
+    """With probability 1 a sticky action is replayed for ever: 0, which pushes to the left."""
     keys = jax.random.split(jax.random.key(0), 3)
     for probability, pushed_left in ((0.0, False), (1.0, True)):
         bare, params = gymnax.make("CartPole-v1")
@@ -248,7 +248,8 @@ def test_a_wrapper_that_does_nothing_changes_nothing() -> None:
     for t in range(12):
         keys = jax.random.split(jax.random.key(t), 3)
         ours, theirs = (
-            step(keys, state, jnp.array([0, 1, t % 2])) for step, state in zip(steps, states)
+            step(keys, state, jnp.array([0, 1, t % 2]))
+            for step, state in zip(steps, states, strict=True)
         )
         for name in ("obs", "next_obs", "reward", "terminated", "truncated"):
             np.testing.assert_allclose(getattr(theirs, name), getattr(ours, name), rtol=1e-5)
