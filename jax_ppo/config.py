@@ -12,6 +12,11 @@ from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
 
 import numpy as np
 
+MAX_INT32 = 2**31 - 1
+"""Largest count, of updates or of the samples of a rollout: XLA counts in 32 bits."""
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+"""Largest coefficient: anything beyond is infinite in float32."""
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be trained; the message says what to change."""
@@ -293,8 +298,12 @@ def _check_coefficient(name: str, value: Any, interval: Interval) -> None:
     if not isinstance(value, float) and not _is_real_array(value):
         raise ConfigError(f"{name} must be {interval}, got {value!r}")
     numbers = _concrete_numbers(value)
-    if numbers is not None and not interval.contains(numbers):
+    if numbers is None:
+        return
+    if not interval.contains(numbers):
         raise ConfigError(f"{name} must be {interval}, got {value}")
+    if np.any(np.abs(numbers) > MAX_FLOAT32):
+        raise ConfigError(f"{name} must be finite in float32, got {value}")
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -304,6 +313,8 @@ def _check_count(name: str, value: Any) -> None:
         written = isinstance(value, float) and value.is_integer() and value >= 1
         advice = f"; write {int(value)}" if written else ""
         raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}{advice}")
+    if value > MAX_INT32 and name != "total_steps":
+        raise ConfigError(f"{name} must be at most {MAX_INT32:,}, got {value:,}")
 
 
 def _is_named(value: Any) -> bool:
@@ -341,6 +352,11 @@ def _check_combinations(config: PPOConfig) -> None:
         raise ConfigError(
             f"num_envs * num_steps = {config.num_envs} * {config.num_steps} = {config.batch_size} "
             f"samples do not divide into num_minibatches = {config.num_minibatches} equal parts"
+        )
+    if max(config.batch_size, config.num_updates) > MAX_INT32:
+        raise ConfigError(
+            f"total_steps = {config.total_steps:,} are {config.num_updates:,} updates of "
+            f"{config.batch_size:,} samples; neither may be more than {MAX_INT32:,}"
         )
     if config.total_steps < config.batch_size:
         raise ConfigError(

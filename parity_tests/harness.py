@@ -17,7 +17,7 @@ from parity_tests.compare import Comparer, Tolerance
 from parity_tests.inputs import Boundary, boundary_case, expand_cases
 from parity_tests.measure import PRECISIONS, Precision
 from parity_tests.precision import precision_of
-from parity_tests.report import Entry, ParityReport
+from parity_tests.report import Entry, ParityReport, without_unseen
 from parity_tests.sides import (
     JaxSide,
     Layout,
@@ -75,7 +75,8 @@ def check_parity(
         precisions: "float32", "float64" or both.
 
     Returns:
-        The report; `print` it, or call its `assert_ok`.
+        The report; `print` it, or call its `assert_ok`. An output, or a gradient, of which nothing
+        finite was compared in any case is a failure.
 
     Raises:
         ValueError: A spec's axis has no size, or a boundary leaves an input undetermined.
@@ -97,4 +98,4 @@ def check_parity(
                     truth = oracle_side(oracle, layout, arrays, gradients and oracle_gradients)
                     entries += comparer.oracle("jax", left, truth)
                     entries += comparer.oracle("torch", right, truth)
-    return ParityReport(tuple(entries))
+    return ParityReport(without_unseen(entries))

@@ -33,6 +33,10 @@ class Errors(NamedTuple):
     """a at that entry."""
     right: Any
     """b at that entry."""
+    size: int = 0
+    """Number of entries."""
+    num_finite: int = 0
+    """Number of entries that are finite in both."""
 
 
 def measure(left: np.ndarray, right: np.ndarray, allowed: Any, precision: Precision) -> Errors:
@@ -72,6 +76,8 @@ def measure(left: np.ndarray, right: np.ndarray, allowed: Any, precision: Precis
         allowed=float(limit[index]),
         left=left[index],
         right=right[index],
+        size=left.size,
+        num_finite=int(np.sum(finite)),
     )
 
 

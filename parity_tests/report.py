@@ -1,7 +1,7 @@
 """What a comparison found: every difference, a table to read, and an error to raise."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -106,8 +106,8 @@ class ParityReport:
 
     def __str__(self) -> str:
         """A table: worst errors over all cases, and the case that came nearest to its limit."""
-        header = ("quantity", "precision", "compared", "cases", "abs", "rel", "ulp", "of allowed")
-        lines: list[tuple[str, ...]] = [(*header, "", "worst at")]
+        header = ("quantity", "precision", "compared", "cases", "not finite", "abs", "rel", "ulp")
+        lines: list[tuple[str, ...]] = [(*header, "of allowed", "", "worst at")]
         lines += [_format_row(row) for row in self.rows()]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         aligned = (zip(line, widths, strict=True) for line in lines)
@@ -119,6 +119,23 @@ class ParityReport:
         ordered = sorted(self.entries, key=lambda entry: order[_group_key(entry)])
         for _, group in groupby(ordered, key=_group_key):
             yield group
+
+
+def without_unseen(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The entries, with a fault where nothing finite was compared in any case.
+
+    NaN agrees with NaN, so two functions of which every result is NaN would agree in everything.
+    """
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(_group_key(entry), []).append(entry)
+    unseen = {
+        key: f"of {sum(entry.errors.size for entry in group)} values none was finite"
+        for key, group in groups.items()
+        if not any(entry.fault or entry.errors.num_finite for entry in group)
+        and any(entry.errors.size for entry in group)
+    }
+    return tuple(replace(e, fault=unseen.get(_group_key(e), e.fault)) for e in entries)
 
 
 def _group_key(entry: Entry) -> tuple[str, str, str]:
@@ -138,6 +155,7 @@ def _row(entries: list[Entry]) -> dict[str, Any]:
         "precision": worst.precision,
         "compared": worst.compared,
         "cases": len(entries),
+        "not_finite": sum(entry.errors.size - entry.errors.num_finite for entry in entries),
         "abs": max(entry.errors.absolute for entry in entries),
         "rel": max(entry.errors.relative for entry in entries),
         "ulp": max(entry.errors.ulp for entry in entries),
@@ -151,8 +169,9 @@ def _format_row(row: dict[str, Any]) -> tuple[str, ...]:
     errors = (f"{row['abs']:.1e}", f"{row['rel']:.1e}", f"{row['ulp']:.3g}")
     verdict = "ok" if row["ok"] else "FAIL"
     share = f"{100 * row['of_allowed']:.3g} %"
-    names = (row["quantity"], row["precision"], row["compared"], str(row["cases"]))
-    return (*names, *errors, share, verdict, row["worst_case"])
+    names = (row["quantity"], row["precision"], row["compared"])
+    counts = (str(row["cases"]), str(row["not_finite"]))
+    return (*names, *counts, *errors, share, verdict, row["worst_case"])
 
 
 def _describe(entry: Entry) -> str:

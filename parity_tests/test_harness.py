@@ -272,6 +272,20 @@ class TestFaults:
         """It does not agree with a number, however large."""
         assert failing(lambda x: x.sum() / 0.0).failures()[0].errors.absolute == np.inf
 
+    def test_where_nothing_is_finite_nothing_is_compared(self) -> None:
+        """NaN agrees with NaN, so it takes at least one number to tell two functions apart."""
+        inputs = {"a": normal(8)}
+        report = check_parity(
+            lambda a: jnp.log(a).mean(), lambda a: torch.sqrt(a).mean() + 3, inputs, gradients=False
+        )
+        assert len(report.failures()) == len(report.entries)
+        assert {entry.fault for entry in report.failures()} == {"of 6 values none was finite"}
+        with pytest.raises(ParityError, match="of 6 values none was finite"):
+            report.assert_ok()
+        # Some that are not finite are no fault: they are counted.
+        report = check_parity(jnp.log, torch.log, inputs, gradients=False).assert_ok()
+        assert all(0 < row["not_finite"] < 8 * row["cases"] for row in report.rows())
+
     def test_an_integer_is_compared_exactly(self) -> None:
         """No tolerance for whole numbers."""
         report = check_parity(same, lambda x: x + 1, {"x": integers(3, high=9)})

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_ppo.config import ConfigError, PPOConfig, unknown_name
+from jax_ppo.config import MAX_INT32, ConfigError, PPOConfig, unknown_name
 from jax_ppo.envs import Environment, EnvState, EnvStep, autoreset
 from jax_ppo.kernels.threefry import unrolled
 from jax_ppo.spaces import ActionSpace, ArraySpace, ContinuousActions, DiscreteActions
@@ -100,7 +100,11 @@ def _like_default(name: str, value: Any, default: Any) -> Any:
         raise ConfigError(f"env_params: {name} must be {kind} like {default}, got {value!r}")
     if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(value)):
         raise ConfigError(f"env_params: {name} must be finite, got {value}")
-    if type(default) is not int or jnp.issubdtype(jnp.result_type(value), jnp.integer):
+    if type(default) is not int:
+        return value
+    if not isinstance(value, jax.core.Tracer) and np.any(np.abs(value) > MAX_INT32):
+        raise ConfigError(f"env_params: {name} must be at most {MAX_INT32:,}, got {value}")
+    if jnp.issubdtype(jnp.result_type(value), jnp.integer):
         return value
     if isinstance(value, jax.core.Tracer):
         return value.astype(jnp.int32)

@@ -48,7 +48,7 @@ def resume_command(options: ResumeOptions, console: Console) -> None:
         return
     run = open_own_run(JAX, options.run)
     set_up(run.config, run.settings)
-    JAX.check(run.config, run.algorithm)
+    JAX.check(run.config, run.algorithm, run.settings.num_agents)
     if is_leader():
         finish_run(JAX, run, console, options.eval_episodes)
     else:

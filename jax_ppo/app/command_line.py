@@ -41,6 +41,8 @@ OTHER_NAMES = {
 """Names that other libraries, or older versions of this one, have for our options."""
 PACKAGES = {"PIL": "Pillow", "optuna": "Optuna", "torch": "PyTorch"}
 """Packages by the name of their module."""
+MAX_EPISODES = 1_000_000
+"""Episodes that an agent is evaluated on, at most: all are run side by side."""
 REGISTRY = ConstructorRegistry()
 """How tyro reads numbers."""
 
@@ -227,9 +229,11 @@ def require(module: str, feature: str, extra: str) -> None:
 
 
 def check_episodes(num_episodes: int) -> None:
-    """Raise ConfigError unless there is at least one episode to evaluate on."""
-    if num_episodes < 1:
-        raise ConfigError(f"the number of episodes must be at least 1, got {num_episodes}")
+    """Raise ConfigError for a number of episodes that cannot be evaluated on side by side."""
+    if not 1 <= num_episodes <= MAX_EPISODES:
+        raise ConfigError(
+            f"the number of episodes must be from 1 to {MAX_EPISODES:,}, got {num_episodes:,}"
+        )
 
 
 def check_writable(file: Path | None) -> None:
@@ -256,11 +260,17 @@ def _numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def _whole_number(words: list[str]) -> int:
+    """Also 1e6, which is exact up to 2^53."""
     try:
         return int(words[0])
     except ValueError:
-        message = f"a whole number, written in full such as 1000000, is needed, not {words[0]}"
-        raise ValueError(message) from None
+        try:
+            number = float(words[0])
+        except ValueError:
+            number = 0.5
+        if not number.is_integer() or abs(number) > 2**53:
+            raise ValueError(f"a whole number is needed, not {words[0]}") from None
+        return int(number)
 
 
 def _number_or_none(words: list[str]) -> float | None:

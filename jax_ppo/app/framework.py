@@ -5,13 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jax_ppo.app.algorithms import make_algorithm
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import evaluate_run, load_agents
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, RunSettings, open_run
 from jax_ppo.app.runtime import set_up
-from jax_ppo.app.training import follow_run, train_run
+from jax_ppo.app.training import check_training, follow_run, train_run
 from jax_ppo.config import PPOConfig
 
 
@@ -24,8 +23,8 @@ class Framework(NamedTuple):
     """jax or torch."""
     set_up: Callable[[PPOConfig, RunSettings], None]
     """Sets up what has to be set up before anything is computed."""
-    check: Callable[[PPOConfig, str], Any]
-    """(config, algorithm) -> raises ConfigError or AppError if it cannot be trained."""
+    check: Callable[[PPOConfig, str, int], None]
+    """(config, algorithm, num_agents) -> raises ConfigError or AppError if it cannot be trained."""
     train_run: Callable[[Run, Display], Any]
     """Trains the agents of a run to the end."""
     follow_run: Callable[[Run], None] | None
@@ -37,7 +36,7 @@ class Framework(NamedTuple):
 
 
 JAX = Framework(
-    "jax-ppo", "jax", set_up, make_algorithm, train_run, follow_run, load_agents, evaluate_run
+    "jax-ppo", "jax", set_up, check_training, train_run, follow_run, load_agents, evaluate_run
 )
 
 

@@ -32,6 +32,8 @@ from jax_ppo.config import ConfigError, PPOConfig
 
 MAX_SEED = 2**32
 """Seeds are 32-bit numbers."""
+MAX_DEVICES = 2**16
+"""Devices that a layout is planned for."""
 UNFINISHED = ".tmp"
 """Ending of what is being written."""
 WRITTEN_IN_TRAINING = ("update_*", "metrics.jsonl", "timing.jsonl", "curves.jsonl")
@@ -60,6 +62,8 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and not value >= minimum:
                 raise ConfigError(f"{name} must be at least {minimum}, got {value}")
+        if self.devices is not None and self.devices > MAX_DEVICES:
+            raise ConfigError(f"devices must be at most {MAX_DEVICES:,}, got {self.devices:,}")
         if self.seed + self.num_agents > MAX_SEED:
             raise ConfigError(f"seeds must be below {MAX_SEED}, got {self.seeds[-1]}")
 

@@ -55,6 +55,21 @@ def set_up_devices(config: PPOConfig, settings: RunSettings) -> None:
                 "this one, from 0"
             ) from error
         # JAX has computed already in this process, so its devices can no longer be changed.
+    _check_platform()
+
+
+def _check_platform() -> None:
+    """Raise AppError if JAX cannot use the platform that JAX_PLATFORMS names."""
+    platform = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        extra = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}.get(platform.split(",")[0])
+        advice = f"install it with pip install 'jax-ppo[{extra}]', or " if extra else ""
+        reason = f" ({error})" if str(error) else ""
+        raise AppError(
+            f"JAX cannot use JAX_PLATFORMS={platform}{reason}: {advice}choose another, such as cpu"
+        ) from error
 
 
 def _whole_number(variable: str) -> int | None:

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jax_ppo.app.algorithms import find_algorithm
+from jax_ppo.app.algorithms import find_algorithm, make_algorithm
 from jax_ppo.app.checkpoints import from_arrays, read_newest, to_arrays
 from jax_ppo.app.driver import CAPACITY, drive
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.logs import Log, RunLog
+from jax_ppo.app.memory import check_memory
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, only_trainer, record_start
 from jax_ppo.app.runtime import broadcast_arrays, broadcast_number, jit_with_options, plan_run
@@ -34,6 +35,11 @@ class Population(NamedTuple):
     """What is trained; a coefficient that is an array [num_agents] has an entry per agent."""
     algorithm_fn: AlgorithmFn = ppo
     """The algorithm that trains all of them."""
+
+
+def check_training(config: PPOConfig, algorithm: str, num_agents: int) -> None:
+    """Raise ConfigError or AppError if a number of agents cannot be trained, or not in memory."""
+    check_memory(make_algorithm(config, algorithm), num_agents)
 
 
 def population_of(run: Run) -> Population:

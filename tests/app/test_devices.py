@@ -1,7 +1,9 @@
 """Runs on several devices and in several processes, as a user starts them."""
 
+import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -100,6 +102,18 @@ def test_every_core_is_used_and_a_stopped_run_goes_on_the_same(tmp_path: Path) -
     finish(start(["resume", str(resumed)]))
     assert newest.read_bytes() == expected
     assert (resumed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("platform", "advice"),
+    [("cuda", r"pip install 'jax-ppo\[cuda\]'"), ("banana", "choose another, such as cpu")],
+)
+def test_a_platform_that_is_not_there(platform: str, advice: str) -> None:
+    if platform == "cuda" and importlib.util.find_spec("jax_cuda12_plugin"):
+        pytest.skip("it is there")
+    output = finish(start(["train"], {"JAX_PLATFORMS": platform}), status=2)
+    assert re.search(f"^error: JAX cannot use JAX_PLATFORMS={platform}.*{advice}", output)
+    assert len(output.splitlines()) == 1
 
 
 @pytest.mark.parametrize("devices", [0, -2])

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program("torch-ref", DESCRIPTION, common_commands(TORCH), arguments)
 
 
-def check_algorithm(config: PPOConfig, algorithm: str) -> None:
+def check_algorithm(config: PPOConfig, algorithm: str, num_agents: int) -> None:
     """Raise ConfigError unless the algorithm is PPO, and environment and network can be built."""
     if algorithm != "ppo":
         raise ConfigError(f"torch-ref trains ppo only; jax-ppo has --algorithm {algorithm}")

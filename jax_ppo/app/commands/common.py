@@ -84,7 +84,7 @@ def train_command(framework: Framework, options: TrainOptions, console: Console)
     config, settings, algorithm = options.config, options.settings, options.algorithm
     check_episodes(options.eval_episodes)
     framework.set_up(config, settings)
-    framework.check(config, algorithm)
+    framework.check(config, algorithm, settings.num_agents)
     if framework.follow_run is not None and not is_leader():
         framework.follow_run(Run(Path(), config, settings, algorithm=algorithm))
         return
@@ -110,7 +110,7 @@ def evaluate_command(framework: Framework, options: EvaluateOptions, console: Co
     RunSettings(seed=options.seed)
     check_writable(options.out)
     run = open_own_run(framework, options.run)
-    framework.check(run.config, run.algorithm)
+    framework.check(run.config, run.algorithm, run.settings.num_agents)
     agents, update = load_with_warnings(framework, run)
     if update < run.config.num_updates:
         say(console, f"(after {update} of {run.config.num_updates} updates)")

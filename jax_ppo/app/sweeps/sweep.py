@@ -26,6 +26,7 @@ from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import Agents, evaluate_agents
 from jax_ppo.app.history import History, seconds_at
 from jax_ppo.app.logs import CURVES, CurveLog
+from jax_ppo.app.memory import check_memory
 from jax_ppo.app.outcome import UNLIMITED_STEPS
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import RunSettings
@@ -123,7 +124,9 @@ def create_sweep(sweep: Sweep) -> None:
     """
     for trial, config in zip(sweep.trials, sweep.configs, strict=True):
         try:
-            make_algorithm(config, trial.get(ALGORITHM, sweep.algorithm), trial.get(ADVANTAGES))
+            name = trial.get(ALGORITHM, sweep.algorithm)
+            algorithm = make_algorithm(config, name, trial.get(ADVANTAGES))
+            check_memory(algorithm, sweep.settings.num_agents)
         except (ConfigError, AppError) as error:
             raise type(error)(f"{describe_trial(trial)}: {error}") from error
     if sweep.path.exists():
