@@ -44,9 +44,9 @@ def resume_command(options: ResumeOptions, console: Console) -> None:
     """jax-ppo resume."""
     check_episodes(options.eval_episodes)
     if is_sweep(options.run):
-        resume_sweep(options.run, console)
+        resume_sweep(options.run, options.allow_import, console)
         return
-    run = open_own_run(JAX, options.run)
+    run = open_own_run(JAX, options.run, options.allow_import)
     set_up(run.config, run.settings)
     JAX.check(run.config, run.algorithm, run.settings.num_agents)
     if is_leader():

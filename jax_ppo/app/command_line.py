@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union, get_type_hints
@@ -17,6 +17,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from jax_ppo import __version__
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.imports import allow_imports
 from jax_ppo.app.signals import Interrupted
 from jax_ppo.config import ConfigError, PPOConfig, unknown_name
 
@@ -68,6 +69,9 @@ class RunOptions:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Run folder."""
+    allow_import: bool = field(default=False, kw_only=True)
+    """Whether the module of an environment or algorithm that the folder names as module:name may be
+    imported, which runs its code. It is asked for once."""
 
 
 def run_program(
@@ -88,8 +92,7 @@ def run_program(
         The exit status: 0, or 2 for a mistake that the message explains, or 128 + n after signal n.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if "" not in sys.path:
-        sys.path.append("")  # so that `module:name` finds modules in the current folder
+    allow_imports(words)
     if words[0] == "--version":
         print(__version__)
         return 0

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import evaluate_run, load_agents
+from jax_ppo.app.imports import check_imports
 from jax_ppo.app.progress import Display
 from jax_ppo.app.runs import Run, RunSettings, open_run
 from jax_ppo.app.runtime import set_up
@@ -40,9 +41,16 @@ JAX = Framework(
 )
 
 
-def open_own_run(framework: Framework, path: Path) -> Run:
-    """Open a run folder; AppError unless it is this program's own and no part of a sweep."""
+def open_trusted_run(path: Path, allow_import: bool) -> Run:
+    """Open a run folder; AppError unless what it names may be imported: see `check_imports`."""
     run = open_run(path)
+    check_imports(path, (run.config.env_id, run.algorithm), allow_import)
+    return run
+
+
+def open_own_run(framework: Framework, path: Path, allow_import: bool) -> Run:
+    """Open a trusted run; AppError unless it is this program's own and no part of a sweep."""
+    run = open_trusted_run(path, allow_import)
     if run.in_sweep:
         raise AppError(
             f"{path} is a part of a sweep; the sweep itself is {path.resolve().parent}, and an "

@@ -11,13 +11,13 @@ from tyro.conf import arg
 
 from jax_ppo.app.command_line import Command, RunOptions, check_episodes, check_writable, say
 from jax_ppo.app.export import export_run
-from jax_ppo.app.framework import Framework, load_with_warnings, open_own_run
+from jax_ppo.app.framework import Framework, load_with_warnings, open_own_run, open_trusted_run
 from jax_ppo.app.history import read_history
 from jax_ppo.app.outcome import report, report_table
 from jax_ppo.app.plots.curves import learning_curve
 from jax_ppo.app.plots.picture import write_png
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, RunSettings, create_run, open_run, write_json
+from jax_ppo.app.runs import Run, RunSettings, create_run, write_json
 from jax_ppo.app.runtime import is_leader
 from jax_ppo.config import PPOConfig
 from jax_ppo.presets import preset
@@ -109,7 +109,7 @@ def evaluate_command(framework: Framework, options: EvaluateOptions, console: Co
     check_episodes(options.num_episodes)
     RunSettings(seed=options.seed)
     check_writable(options.out)
-    run = open_own_run(framework, options.run)
+    run = open_own_run(framework, options.run, options.allow_import)
     framework.check(run.config, run.algorithm, run.settings.num_agents)
     agents, update = load_with_warnings(framework, run)
     if update < run.config.num_updates:
@@ -144,7 +144,9 @@ def evaluate(
 
 def export_command(options: ExportOptions, console: Console) -> None:
     """Make a run folder that the other program can evaluate."""
-    exported = export_run(open_run(options.run), options.to, options.out)
+    exported = export_run(
+        open_trusted_run(options.run, options.allow_import), options.to, options.out
+    )
     program, library = {"jax": ("jax-ppo", "gymnax"), "torch": ("torch-ref", "Gymnasium")}[
         options.to
     ]

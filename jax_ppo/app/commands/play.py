@@ -52,7 +52,7 @@ def play_command(options: PlayOptions, console: Console) -> None:
     from jax_ppo.app.episodes.recording import record_episode
 
     check_options(options)
-    run = open_own_run(JAX, options.run)
+    run = open_own_run(JAX, options.run, options.allow_import)
     index = find_agent(run, options.agent)
     env, env_params = make_gymnax(run.config)
     check_drawable(run.config, env.name)

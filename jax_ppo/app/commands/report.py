@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from jax_ppo.app.command_line import RunOptions, UsageError, say
 from jax_ppo.app.doctor.rules import MIN_UPDATES, examine_run
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.framework import open_trusted_run
 from jax_ppo.app.history import read_history
 from jax_ppo.app.reports import write_comparison, write_report
 from jax_ppo.app.runs import RunSettings, open_run
@@ -41,7 +42,7 @@ class CompareOptions:
 
 def doctor_command(options: DoctorOptions, console: Console) -> None:
     """jax-ppo doctor."""
-    run = open_run(options.run)
+    run = open_trusted_run(options.run, options.allow_import)
     history = read_history(run)
     keep_compiled_programs()
     findings, failures = examine_run(run, history)
@@ -60,7 +61,7 @@ def doctor_command(options: DoctorOptions, console: Console) -> None:
 
 def report_command(options: ReportOptions, console: Console) -> None:
     """jax-ppo report."""
-    run = open_run(options.run)
+    run = open_trusted_run(options.run, options.allow_import)
     set_up(run.config, RunSettings())
     say(console, f"written to {write_report(run)}")
 

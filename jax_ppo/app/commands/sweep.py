@@ -11,6 +11,7 @@ from tyro.conf import UseAppendAction, arg
 
 from jax_ppo.app.command_line import UsageError, check_episodes, require, say
 from jax_ppo.app.history import History
+from jax_ppo.app.imports import check_imports
 from jax_ppo.app.plots import page
 from jax_ppo.app.plots import sweep as plots
 from jax_ppo.app.plots.picture import Picture
@@ -89,9 +90,11 @@ def sweep_command(options: SweepOptions, console: Console) -> None:
     finish_sweep(sweep, console)
 
 
-def resume_sweep(path: Path, console: Console) -> None:
+def resume_sweep(path: Path, allow_import: bool, console: Console) -> None:
     """Continue a sweep that was stopped."""
     sweep = sweeps.open_sweep(path)
+    varied = [value for trial in sweep.trials for value in trial.values()]
+    check_imports(path, (sweep.base.env_id, sweep.algorithm, *varied), allow_import)
     sweeps.set_up_sweep(sweep)
     finish_sweep(sweep, console)
 
