@@ -15,7 +15,7 @@ from jax_ppo.app.errors import AppError
 from jax_ppo.app.logs import Log, RunLog
 from jax_ppo.app.memory import check_memory
 from jax_ppo.app.progress import Display
-from jax_ppo.app.runs import Run, only_trainer, record_start
+from jax_ppo.app.runs import Run, only_trainer, read_rows, record_start
 from jax_ppo.app.runtime import broadcast_arrays, broadcast_number, jit_with_options, plan_run
 from jax_ppo.config import PPOConfig
 from jax_ppo.devices import Layout, init_train_states, state_shardings, train_updates
@@ -81,6 +81,8 @@ def train_population(run: Run, population: Population, display: Display, *, log:
     """
     with only_trainer(run):
         states, update = _start(run, population, display)
+        if update:
+            _say_if_devices_differ(run, display)
         record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
         layout = plan_run(run.config, run.settings)
         advance = partial(_advance, population=population, layout=layout)
@@ -106,6 +108,17 @@ def _start(run: Run, population: Population, display: Display) -> tuple[TrainSta
     if "key" not in arrays:
         raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
     return from_arrays(arrays, shapes_of(population)), update
+
+
+def _say_if_devices_differ(run: Run, display: Display) -> None:
+    """A message if a run was last trained on another number of devices."""
+    starts = list(read_rows(run.path / "starts.jsonl", skip_damaged=True))
+    before = len(starts[-1].get("devices", ())) if starts else 0
+    if before and before != len(jax.devices()):
+        display.say(
+            f"trained on {before} devices before, now on {len(jax.devices())}: sums are rounded in "
+            "another order, so it does not end bit for bit as it would have"
+        )
 
 
 def follow_run(run: Run) -> None:

@@ -99,7 +99,7 @@ def test_every_core_is_used_and_a_stopped_run_goes_on_the_same(tmp_path: Path) -
     newest = sorted((resumed / "checkpoints").glob("*.safetensors"))[-1]
     expected = newest.read_bytes()
     newest.unlink()
-    finish(start(["resume", str(resumed)]))
+    assert "before, now on" not in finish(start(["resume", str(resumed)]))
     assert newest.read_bytes() == expected
     assert (resumed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
