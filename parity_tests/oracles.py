@@ -411,6 +411,7 @@ def adam(
     *,
     eps: Any,
     weight_decay: Any,
+    eps_root: Any = 0.0,
 ) -> tuple[Arrays, dict[str, Any]]:
     """Parameters, and count and both moments, after a sequence of gradients.
 
@@ -428,7 +429,7 @@ def adam(
             first[name] = (1 - b1) * _decayed_sum(history, b1)
             second[name] = (1 - b2) * _decayed_sum(history**2, b2)
             m_hat, v_hat = first[name] / (1 - b1**t), second[name] / (1 - b2**t)
-            step = m_hat / (np.sqrt(v_hat) + eps) + weight_decay * params[name]
+            step = m_hat / (np.sqrt(v_hat + eps_root) + eps) + weight_decay * params[name]
             params[name] = params[name] - rate * step
     return params, {"mu": first, "nu": second, "count": np.asarray(len(rates))}
 

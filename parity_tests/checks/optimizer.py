@@ -101,6 +101,7 @@ CONFIGS = {
     "AdamW, clipped, linear": BASE.replace(
         optimizer="adamw", weight_decay=0.1, max_grad_norm=2.5, learning_rate_schedule="linear"
     ),
+    "Adam, epsilon inside and outside the root": BASE.replace(adam_eps_root=0.3, adam_eps=0.2),
     "RMSProp": BASE.replace(optimizer="rmsprop"),
     "RMSProp, clipped, cosine, warm-up": BASE.replace(
         optimizer="rmsprop",
@@ -182,6 +183,7 @@ def oracle_steps(
         history,
         [own.learning_rate(config, index // STEPS_PER_UPDATE) for index in range(NUM_STEPS)],
         eps=config.adam_eps,
+        eps_root=config.adam_eps_root,
         weight_decay=config.weight_decay,
     )
     return {"params": params, **moments}

@@ -56,9 +56,9 @@ class CorridorParams(environment.EnvParams):
 class Corridor(environment.Environment):
     """Walk to the right; every fault of an environment can be switched on."""
 
-    def __init__(self, limit_inside: bool = False) -> None:
+    def __init__(self, limit_inside: bool = False, limit_as_end: bool = False) -> None:
         super().__init__()
-        self.limit_inside = limit_inside
+        self.limit_inside, self.limit_as_end = limit_inside, limit_as_end
 
     @property
     def default_params(self) -> CorridorParams:
@@ -77,7 +77,8 @@ class Corridor(environment.Environment):
             time, place = jnp.where(over, 0, time), jnp.where(over, 0.0, place)
         obs = self._obs(place, params)
         reward = params.reward * action.astype(float)
-        return obs, (environment.EnvState(time=time), place), reward, jnp.bool_(False), {}
+        ended = (time >= params.max_steps_in_episode) & self.limit_as_end
+        return obs, (environment.EnvState(time=time), place), reward, ended, {}
 
     def is_truncated(self, state: Any, params: Any) -> jax.Array:
         return state[0].time >= params.max_steps_in_episode
@@ -177,11 +178,11 @@ def test_nothing_is_said_of_a_healthy_agent_nor_a_fault_taken_for_its_opposite()
     assert "the clip acts nearly always" not in complaints("cartpole", "wide clip")
 
 
-def corridor(limit_inside: bool = False, **params: float) -> PPOConfig:
+def corridor(limit_inside: bool = False, limit_as_end: bool = False, **params: float) -> PPOConfig:
     return PPOConfig(
         env_id="DoctorCorridor-v0",
         env_params={"scale": 1.0, "reward": 1.0, **params},
-        env_kwargs={"limit_inside": limit_inside},
+        env_kwargs={"limit_inside": limit_inside, "limit_as_end": limit_as_end},
         total_steps=60 * 64,
         num_envs=4,
         num_steps=16,
@@ -203,6 +204,7 @@ def examined(config: PPOConfig, env: Environment | None = None) -> list[str]:
         ({"reward": 1e4}, {}, "rewards of huge scale"),
         ({"reward": 0.0}, {}, "advantages vanish"),
         ({"limit_inside": True}, {}, "truncation is mishandled by the environment"),
+        ({"limit_as_end": True}, {}, "truncation is mishandled by the environment"),
         ({"reward": 100.0}, {"shared_trunk": True}, "the value loss dominates the shared trunk"),
     ],
 )
