@@ -343,17 +343,19 @@ def rewards_of_huge_scale(case: Case) -> str | None:
 
 
 def truncation_mishandled(case: Case) -> str | None:
-    """The last observation of every truncated episode is the first of the next; or the time limit,
-    and nothing else, terminates episodes."""
+    """Truncated episodes end in the first observation of the next; or the limit terminates them.
+
+    It terminates them if all episodes of random actions are terminated at the limit, and none before.
+    """
     assert case.probe is not None
     probe, steps = case.probe, case.probe.steps
     watched, limit = len(steps.reward), probe.time_limit or 0
-    if 1 < limit <= watched and steps.terminated[limit - 1].all():
-        if not steps.terminated[: limit - 1].any():
-            return (
-                f"every episode is terminated after {limit} steps, which is the time limit: the "
-                "value of what would come next counts as 0; right only if agents can see the time"
-            )
+    at_limit = 1 < limit <= watched and bool(steps.terminated[limit - 1].all())
+    if at_limit and not steps.terminated[: limit - 1].any():
+        return (
+            f"every episode is terminated after {limit} steps, which is the time limit: the value "
+            "of what would come next counts as 0, which is right only if agents can see the time"
+        )
     if not probe.num_episodes:
         if probe.time_limit is None or watched <= probe.time_limit:
             return None
