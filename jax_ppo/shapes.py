@@ -1,6 +1,5 @@
 """Checks of shapes, for the arrays of either framework."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from jax_ppo.config import ConfigError
@@ -40,18 +39,30 @@ def check_flags(function: str, **arrays: Any) -> None:
             raise TypeError(f"{function}: {name} must be an array of type bool, got {array.dtype}")
 
 
-def check_scalars(function: str, metrics: Mapping[str, Any]) -> None:
-    """Refuse metrics that are not single numbers.
+def check_loss(result: Any, metrics_type: type) -> None:
+    """Refuse what a loss returns unless it is a scalar and a record of scalars.
 
     Args:
-        function: Name of the function that returned them, for the message.
-        metrics: Arrays of either framework by name.
+        result: What the loss returned.
+        metrics_type: Class of the record, of either framework.
 
     Raises:
-        ConfigError: One has an axis; the message has its name and shape.
+        ConfigError: It is not (loss, metrics), or one of them is no scalar, or a metric in `extra`
+            has the name of another.
     """
-    for name, value in metrics.items():
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], metrics_type)):
+        raise ConfigError(f"loss_fn must return (loss, Metrics), got {_describe(result)}")
+    loss, metrics = result
+    if taken := sorted(set(metrics.extra) & set(vars(metrics))):
+        raise ConfigError(f"loss_fn: extra has {taken[0]}, which is the name of another metric")
+    for name, value in {"loss": loss, **metrics.as_dict()}.items():
         if shape := list(getattr(value, "shape", ())):
-            raise ConfigError(
-                f"{function}: the metric {name} has shape {shape}, but must be a scalar"
-            )
+            raise ConfigError(f"loss_fn: the metric {name} has shape {shape}, but must be a scalar")
+
+
+def _describe(result: Any) -> str:
+    """A result in words: its type, and those of its entries."""
+    if isinstance(result, tuple):
+        return f"({', '.join(type(entry).__name__ for entry in result)})"
+    shape = getattr(result, "shape", None)
+    return type(result).__name__ + ("" if shape is None else f" of shape {list(shape)}")

@@ -14,7 +14,7 @@ from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.kernels.collectives import all_reduce_mean, gathered_rows, local_shard
 from jax_ppo.losses import LossFn, ppo_loss
 from jax_ppo.networks import Network
-from jax_ppo.shapes import check_scalars
+from jax_ppo.shapes import check_loss
 from jax_ppo.types import Batch, Metrics, Params
 
 RMSPROP_DECAY = 0.99
@@ -122,17 +122,15 @@ def loss_gradient(
         loss_fn: The loss.
 
     Raises:
-        ConfigError: A metric of the loss is no scalar.
+        ConfigError: The loss does not return a scalar and Metrics of scalars: see `check_loss`.
     """
 
     def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
         distribution, values = network.apply(params, batch.obs)
         _, clip_eps, kl_coef = coefficients
-        loss, metrics = loss_fn(
-            distribution, values, batch, config, clip_eps=clip_eps, kl_coef=kl_coef
-        )
-        check_scalars("loss_fn", metrics.as_dict())
-        return loss, metrics
+        result = loss_fn(distribution, values, batch, config, clip_eps=clip_eps, kl_coef=kl_coef)
+        check_loss(result, Metrics)
+        return result
 
     gradient_and_metrics: tuple[Params, Metrics] = jax.grad(loss_of, has_aux=True)(params)
     return all_reduce_mean(gradient_and_metrics)

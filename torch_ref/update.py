@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from jax_ppo.config import ConfigError, PPOConfig
-from jax_ppo.shapes import check_scalars
+from jax_ppo.shapes import check_loss
 from torch_ref.advantages import normalize_advantages
 from torch_ref.losses import LossFn, ppo_loss
 from torch_ref.networks import Network
@@ -151,13 +151,14 @@ def loss_gradient(
         loss_fn: The loss.
 
     Raises:
-        ConfigError: A metric of the loss is no scalar.
+        ConfigError: The loss does not return a scalar and Metrics of scalars: see `check_loss`.
     """
     variables = {name: param.detach().requires_grad_() for name, param in params.items()}
     distribution, values = network.apply(variables, batch.obs)
     _, clip_eps, kl_coef = coefficients
-    loss, metrics = loss_fn(distribution, values, batch, config, clip_eps=clip_eps, kl_coef=kl_coef)
-    check_scalars("loss_fn", metrics.as_dict())
+    result = loss_fn(distribution, values, batch, config, clip_eps=clip_eps, kl_coef=kl_coef)
+    check_loss(result, Metrics)
+    loss, metrics = result
     gradients = torch.autograd.grad(loss, list(variables.values()), materialize_grads=True)
     gradient = dict(zip(variables, gradients, strict=True))
     return gradient, map_tensors(torch.Tensor.detach, metrics)

@@ -252,6 +252,8 @@ def _cast_like(tree: Any, template: Any) -> Any:
 def _cast_leaf(path: Any, leaf: Any, like: Any) -> jax.Array:
     """One leaf of `_cast_like`."""
     array = jnp.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return array
     if jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(like.dtype, jnp.floating):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         raise ConfigError(

@@ -188,7 +188,7 @@ def _restore(name: str, array: np.ndarray, like: Any) -> jax.Array:
             f"but the config asks for {wanted.dtype}{list(wanted.shape)}"
         )
     restored = jax.numpy.asarray(array)
-    return jax.random.wrap_key_data(restored) if _is_key(like) else restored
+    return jax.random.wrap_key_data(restored, impl=_key_impl(like)) if _is_key(like) else restored
 
 
 def _name(path: Any) -> str:
@@ -199,6 +199,13 @@ def _name(path: Any) -> str:
 def _is_key(leaf: Any) -> bool:
     """Whether a leaf is a random key rather than numbers."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_impl(like: Any) -> Any:
+    """The implementation of a random key, or of its shape and type."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
 
 
 def _digest(arrays: Arrays, metadata: Mapping[str, str]) -> str:

@@ -37,6 +37,7 @@ from jax_ppo.app.runs import (
     unfinished_path,
     written_atomically,
 )
+from jax_ppo.kernels.threefry import unrolled
 
 TREE = {
     "weights": jnp.arange(6, dtype=jnp.float32).reshape(2, 3),
@@ -138,6 +139,16 @@ def test_part_of_a_checkpoint() -> None:
     assert set(arrays) == {"weights", "count", "done", "key", "keys"}
     (count,) = from_arrays(arrays, {"count": TREE["count"]}, ignore_others=True).values()
     assert count == 7
+
+
+def test_a_key_of_another_kind_is_restored_as_it_was() -> None:
+    """As an environment keeps one in its state."""
+    for key in (jax.random.key(5, impl="rbg"), unrolled(jax.random.split(jax.random.key(5), 3))):
+        template = jax.eval_shape(lambda key=key: {"key": key})
+        restored = from_arrays(to_arrays({"key": key}), template)["key"]
+        assert restored.dtype == key.dtype
+        draw = jax.random.normal if key.ndim == 0 else jax.vmap(jax.random.normal)
+        np.testing.assert_array_equal(draw(restored), draw(key))
 
 
 def test_newest_sound_one(tmp_path: Path) -> None:

@@ -271,13 +271,22 @@ def test_the_kl_stop_needs_a_loss_that_measures_the_divergence() -> None:
     run_update(setting(target_kl=None), samples(OBS), ORDER, silent)
 
 
-def test_a_metric_of_the_loss_is_a_scalar() -> None:
-    def loss_fn(*arguments: Any, **_: Any) -> Any:
-        loss, metrics = mean_value(*arguments)
-        return loss, dataclasses.replace(metrics, extra={"values": arguments[1]})
-
-    with pytest.raises(ConfigError, match=r"loss_fn: the metric values has shape \[2\]"):
-        run_update(setting(), samples(OBS), ORDER, loss_fn)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda v: jnp.mean(v), r"must return \(loss, Metrics\), got .* of shape \[\]"),
+        (
+            lambda v: (jnp.mean(v), {"loss": 0.0}),
+            r"must return \(loss, Metrics\), got \(.*, dict\)",
+        ),
+        (lambda v: (v, Metrics()), r"the metric loss has shape \[2\], but must be a scalar"),
+        (lambda v: (v[0], Metrics(extra={"mine": v})), r"the metric mine has shape \[2\]"),
+        (lambda v: (v[0], Metrics(extra={"episode_return": v[0]})), "extra has episode_return"),
+    ],
+)
+def test_what_a_loss_must_return(wrong: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"loss_fn.* {message}"):
+        run_update(setting(), samples(OBS), ORDER, lambda _, values, *__, **___: wrong(values))
 
 
 def numpy_update(order: np.ndarray, num_steps: int, limit: float | None = 0.5) -> np.ndarray:

@@ -345,7 +345,7 @@ def rewards_of_huge_scale(case: Case) -> str | None:
 def truncation_mishandled(case: Case) -> str | None:
     """Truncated episodes end in the first observation of the next; or the limit terminates them.
 
-    It terminates them if all episodes of random actions are terminated at the limit, and none before.
+    It does if all episodes of random actions are terminated at the limit, and none before.
     """
     assert case.probe is not None
     probe, steps = case.probe, case.probe.steps
