@@ -185,7 +185,7 @@ def _restore(name: str, array: np.ndarray, like: Any) -> jax.Array:
         raise CheckpointMismatchError(
             f"the checkpoint does not fit the run's config: {name} is "
             f"{array.dtype}{list(array.shape)}, "
-            f"but the config asks for {wanted.dtype}{list(wanted.shape)}"
+            f"but the config asks for {wanted.dtype}{list(wanted.shape)}{_flag_of(array, like)}"
         )
     restored = jax.numpy.asarray(array)
     return jax.random.wrap_key_data(restored, impl=_key_impl(like)) if _is_key(like) else restored
@@ -199,6 +199,15 @@ def _name(path: Any) -> str:
 def _is_key(leaf: Any) -> bool:
     """Whether a leaf is a random key rather than numbers."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _flag_of(array: np.ndarray, like: Any) -> str:
+    """The flag of JAX that an array of another form was probably made with."""
+    if _is_key(like):
+        return "; was JAX_DEFAULT_PRNG_IMPL set in training? starts.jsonl says so"
+    if array.dtype.kind == like.dtype.kind and array.dtype.itemsize != like.dtype.itemsize:
+        return "; was JAX_ENABLE_X64 set in training? starts.jsonl says so"
+    return ""
 
 
 def _key_impl(like: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a result was made with: versions and machine."""
 
+import hashlib
 import os
 import platform
 from importlib import metadata
@@ -20,6 +21,13 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def processor_features() -> str:
+    """A short name for the kind of processor: a digest of its architecture and features."""
+    lines = [line for line in _cpuinfo() if line.startswith(("flags", "Features"))]
+    features = lines[0] if lines else platform.processor()
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
+
+
 def _version(package: str) -> str | None:
     """A package's version, if it is installed."""
     try:
@@ -30,8 +38,13 @@ def _version(package: str) -> str | None:
 
 def _processor() -> str:
     """The processor's model name where the system gives it."""
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux says of the processor; nothing on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+        return []

@@ -194,14 +194,15 @@ def settings_from(content: dict[str, Any]) -> RunSettings:
     return RunSettings(**settings)
 
 
-def record_start(run: Run, backend: str, devices: list[str]) -> None:
-    """Write the command, the versions and the devices of this start of a run."""
+def record_start(run: Run, backend: str, devices: list[str], **flags: Any) -> None:
+    """Write the command, the versions, the devices and the flags of this start of a run."""
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         **describe_machine(),
         "backend": backend,
         "devices": devices,
+        "flags": flags,
     }
     append_rows(run.path / "starts.jsonl", [row])
 

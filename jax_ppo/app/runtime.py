@@ -4,24 +4,29 @@ Devices and cluster have to be set up before JAX computes anything.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlib
 import numpy as np
 import platformdirs
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_ppo.app.errors import AppError
+from jax_ppo.app.machine import processor_features
 from jax_ppo.app.runs import RunSettings
 from jax_ppo.config import PPOConfig
 from jax_ppo.devices import Layout, compiler_options, plan_layout
 
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 """Environment variable that makes this process one of a cluster: host:port of the first."""
+MAX_CACHE_BYTES = 2**30
+"""Size of the cache of compiled programs; those used least recently are deleted."""
 NUM_PROCESSES, PROCESS_ID = "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 """The other two; where SLURM or Open MPI starts the processes, JAX finds these out by itself."""
 
@@ -81,10 +86,17 @@ def keep_compiled_programs() -> None:
     """Let JAX keep compiled programs in the user's cache folder: a second start does not compile.
 
     JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false keeps none.
+    The folder is of one version of jaxlib and one kind of processor, which JAX's own names of
+    programs for CPUs do not tell apart: a home may be shared by several machines.
     """
+    if sys.platform == "darwin" and jaxlib.version.__version_info__ < (0, 10):
+        return  # reading a large program crashes there
     if not jax.config.values["jax_compilation_cache_dir"]:
-        folder = Path(platformdirs.user_cache_dir("jax-ppo")) / "compiled"
+        cache = Path(platformdirs.user_cache_dir("jax-ppo"))
+        folder = cache / f"compiled-{jaxlib.__version__}-{processor_features()}"
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        if jax.config.values["jax_compilation_cache_max_size"] < 0:
+            jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
 
 
 def jit_with_options(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -22,6 +22,8 @@ from jax_ppo.devices import Layout, init_train_states, state_shardings, train_up
 from jax_ppo.ppo import AlgorithmFn, ppo
 from jax_ppo.types import TrainState
 
+RECORDED_FLAGS = ("jax_enable_x64", "jax_default_prng_impl")
+"""The flags of JAX that decide the form of what a checkpoint holds."""
 Columns = dict[str, Any]
 """Metrics by name, each [num_updates, num_agents]."""
 
@@ -83,7 +85,8 @@ def train_population(run: Run, population: Population, display: Display, *, log:
         states, update = _start(run, population, display)
         if update:
             _say_if_devices_differ(run, display)
-        record_start(run, jax.default_backend(), [str(device) for device in jax.devices()])
+        flags = {name: jax.config.values[name] for name in RECORDED_FLAGS}
+        record_start(run, jax.default_backend(), [str(device) for device in jax.devices()], **flags)
         layout = plan_run(run.config, run.settings)
         advance = partial(_advance, population=population, layout=layout)
         if jax.process_count() == 1:

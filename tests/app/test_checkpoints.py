@@ -134,6 +134,15 @@ def test_other_shape_type_or_entries() -> None:
             from_arrays(to_arrays(TREE), {**TREE, **changes})
 
 
+def test_a_flag_of_jax_that_was_set_in_training_is_named() -> None:
+    arrays = to_arrays(TREE) | {"weights": np.zeros((2, 3))}
+    with pytest.raises(CheckpointMismatchError, match="was JAX_ENABLE_X64 set in training"):
+        from_arrays(arrays, TREE)
+    arrays = to_arrays(TREE) | {"key": np.zeros(4, np.uint32)}
+    with pytest.raises(CheckpointMismatchError, match="was JAX_DEFAULT_PRNG_IMPL set in training"):
+        from_arrays(arrays, TREE)
+
+
 def test_part_of_a_checkpoint() -> None:
     arrays = to_arrays(TREE)
     assert set(arrays) == {"weights", "count", "done", "key", "keys"}
