@@ -13,11 +13,9 @@ import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, ppo, train
+from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, ppo
 
-from .helpers import leaves
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from .helpers import jit_train, leaves
 
 NEEDS_NETWORK = "MNISTBandit-bsuite"
 ENV_IDS = [env_id for env_id in gymnax.registered_envs if env_id != NEEDS_NETWORK]
@@ -28,15 +26,6 @@ ACTION_DIMS = {
     "Reacher-misc": 2,
     "Swimmer-misc": 2,
 }
-
-quick_train = jax.jit(
-    train,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
-"""Compiles in half the time; what it computes does not matter here."""
 
 
 def numerics_of(env_id: str) -> Any:
@@ -69,7 +58,7 @@ def test_every_environment_trains(env_id: str) -> None:
         step = jax.eval_shape(
             lambda *a: env.step(*a[:2], env.action_space.to_env(a[2])), keys, state, action
         )
-        trained, metrics = quick_train(jax.random.key(0), config)
+        trained, metrics = jit_train(jax.random.key(0), config)
 
     for array in (obs, step.obs, step.next_obs):
         assert array.shape == (2, *env.observation_space.shape)
