@@ -8,18 +8,32 @@ import jax
 import pytest
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the workers, and the programs that tests start, a cache of compiled programs.
+    """Settings of JAX, for the workers and for the programs that tests start.
 
-    It is theirs alone, and removed at the end; the variable may name another folder.
+    Compiled programs are kept in a folder that is removed at the end. They are compiled without
+    most of XLA's optimizations, in half the time; see `full_optimization`.
     """
     if CACHE not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jax-ppo-tests-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
         os.environ[CACHE] = folder.name
+    os.environ.setdefault(QUICK, "1")
     jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
+    jax.config.update("jax_disable_most_optimizations", os.environ[QUICK] == "1")
+
+
+@pytest.fixture(scope="module")
+def full_optimization() -> Iterator[None]:
+    """Compile as users do: for tests of how results are rounded, and for long trainings."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(QUICK, "0")
+        yield
+    jax.config.update("jax_disable_most_optimizations", os.environ[QUICK] == "1")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,14 +45,3 @@ def release_compiled_programs() -> Iterator[None]:
     """
     yield
     jax.clear_caches()
-
-
-@pytest.fixture
-def quick_compilation() -> Iterator[None]:
-    """Compile without most of XLA's optimizations, in half the time.
-
-    For tests that do not depend on how results are rounded.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

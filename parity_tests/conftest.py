@@ -13,6 +13,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("parity")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_as_users_do(full_optimization: None) -> None:
+    """Parity is that of the programs that users run."""
+
+
 @pytest.fixture(params=PRECISIONS)
 def precision(request: pytest.FixtureRequest) -> str:
     """Both floating-point types in turn."""

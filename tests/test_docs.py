@@ -58,7 +58,7 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(page)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -8,6 +8,8 @@ import pytest
 
 from jax_ppo import PRESETS, PPOConfig, evaluate_policy, make_env, make_network, preset, train
 
+pytestmark = pytest.mark.usefixtures("full_optimization")
+
 
 def final_returns(config: PPOConfig, num_agents: int) -> np.ndarray:
     """Train num_agents agents; mean return of 64 episodes with the most probable actions."""

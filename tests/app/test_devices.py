@@ -15,7 +15,6 @@ import pytest
 
 from jax_ppo import ConfigError, PPOConfig
 from jax_ppo.app.runs import RunSettings
-from tests.core.helpers import QUICK_COMPILATION
 
 TRAIN = [
     *("train", "--num-envs", "32", "--num-steps", "32", "--num-minibatches", "1"),
@@ -26,10 +25,10 @@ TRAIN = [
 
 
 def start(words: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """jax-ppo in a process of its own, on the CPU, compiled quickly."""
+    """jax-ppo in a process of its own, on the CPU."""
     return subprocess.Popen(
         [sys.executable, "-m", "jax_ppo", *words],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **QUICK_COMPILATION, **(environment or {})},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -24,8 +24,6 @@ from jax_ppo.app.runs import open_run
 from jax_ppo.app.sweeps.search_space import ADVANTAGES, algorithm_of, apply_trial
 from jax_ppo.app.sweeps.sweep import Outcome, open_sweep, parts_of, rank
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_trial_can_be_trained_and_every_claim_speaks_of_trials(name: str) -> None:

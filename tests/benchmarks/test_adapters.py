@@ -25,11 +25,6 @@ protocol.serve(task, {}, {"run": lambda seed: {"seed": seed}, "fail": lambda: {}
 """
 
 
-@pytest.fixture(autouse=True)
-def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
-
 def fake(folder: Path, program: str) -> Any:
     """An implementation whose adapter is `program`."""
     script = folder / "adapter.py"

@@ -1,6 +1,5 @@
 """What several chapters' tests share."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -109,18 +108,10 @@ def largest_difference(a: Any, b: Any) -> float:
     return max(float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)))) for x, y in pairs)
 
 
-QUICK_COMPILATION = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-"""The fixture of this name, as a variable for other processes."""
-
-
-def printed_by(*arguments: str, timeout: float, **environment: str) -> str:
+def printed_by(*arguments: str, timeout: float) -> str:
     """What another process of Python prints; it must end well, within `timeout` seconds."""
     process = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout
     )
     assert process.returncode == 0, process.stderr
     return process.stdout

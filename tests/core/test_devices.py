@@ -32,7 +32,7 @@ from jax_ppo import (
     trpo,
 )
 
-from .helpers import QUICK_COMPILATION, leaves, printed_by
+from .helpers import leaves, printed_by
 
 WIDE = PPOConfig(num_envs=512, num_steps=128, num_minibatches=8, total_steps=10**6)
 NARROW = PPOConfig(num_envs=4, num_steps=128, num_minibatches=4)
@@ -43,7 +43,7 @@ ATOL_TRPO = 1e-5
 def sharded(which: str) -> dict[str, dict[str, np.ndarray]]:
     """What `tests.core.sharded` prints."""
     results: dict[str, dict[str, Any]] = json.loads(
-        printed_by("-m", "tests.core.sharded", which, timeout=600, **QUICK_COMPILATION)
+        printed_by("-m", "tests.core.sharded", which, timeout=600)
     )
     return {
         kind: {name: np.array(vector) for name, vector in by_name.items()}
@@ -121,7 +121,6 @@ def rewarded(config: PPOConfig) -> Algorithm:
     return algorithm._replace(learn=learn)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(
     "algorithm_fn",
     [a2c, reinforce, reinforce_with_baseline, trpo, rewarded],
@@ -172,6 +171,7 @@ def test_a_coefficient_has_an_entry_for_each_agent(
             jax.eval_shape(update, states, config)
 
 
+@pytest.mark.usefixtures("full_optimization")
 @pytest.mark.parametrize(
     ("env_id", "changes"),
     [
@@ -191,6 +191,7 @@ def test_rollouts_together_change_no_bit(
             np.testing.assert_array_equal(among_others, alone)
 
 
+@pytest.mark.usefixtures("full_optimization")
 def test_an_agent_is_the_same_alone_and_among_others(tiny_config: PPOConfig) -> None:
     alone, among_others = (states_and_metrics(tiny_config, n, 16) for n in (1, 7))
     for one, seven in zip(alone, among_others, strict=True):

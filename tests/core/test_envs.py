@@ -18,8 +18,6 @@ from jax_ppo import ArraySpace, ConfigError, PPOConfig, from_gymnax, make_env, p
 
 from .helpers import jit_train, leaves
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NEEDS_NETWORK = "MNISTBandit-bsuite"
 ENV_IDS = [env_id for env_id in gymnax.registered_envs if env_id != NEEDS_NETWORK]
 ACTION_DIMS = {

@@ -21,8 +21,6 @@ from jax_ppo import (
     ppo,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPISODES = 6
 
 

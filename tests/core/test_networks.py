@@ -21,8 +21,6 @@ from jax_ppo import (
     make_network,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DISCRETE = DiscreteActions(3)
 CONTINUOUS = ContinuousActions(-jnp.ones(2), jnp.ones(2), (2,))
 

@@ -11,6 +11,8 @@ import pytest
 from jax_ppo.kernels.orthogonal import orthogonal_kernel
 from tests.core.helpers import printed_by
 
+pytestmark = pytest.mark.usefixtures("full_optimization")
+
 SHAPES = [(4, 64), (64, 64), (64, 2), (3, 3, 4, 16), (1, 1)]
 
 SEVERAL_AGENTS = """

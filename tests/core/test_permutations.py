@@ -10,6 +10,8 @@ from scipy import stats
 
 from jax_ppo import draw_permutations, permutations
 
+pytestmark = pytest.mark.usefixtures("full_optimization")
+
 SIZES = (64, 100)
 """A power of two, and a number that is none."""
 

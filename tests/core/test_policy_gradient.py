@@ -55,8 +55,6 @@ from .helpers import (
 )
 from .test_advantages import LAST, MIDDLE, OPEN, column, flags
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = PPOConfig(
     total_steps=96,
     num_envs=4,

@@ -20,8 +20,6 @@ from jax_ppo import (
 from . import probes
 from .helpers import jit_train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = PPOConfig(
     total_steps=6400,
     num_envs=8,

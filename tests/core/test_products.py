@@ -7,6 +7,8 @@ import pytest
 
 from jax_ppo.kernels.products import FEW_COLUMNS, FEW_GRADIENT_COLUMNS, convolution, dense_product
 
+pytestmark = pytest.mark.usefixtures("full_optimization")
+
 COLUMNS = (1, FEW_COLUMNS, FEW_GRADIENT_COLUMNS, FEW_GRADIENT_COLUMNS + 1, 30)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jax_ppo.kernels.threefry import threefry, unrolled
 
+pytestmark = pytest.mark.usefixtures("full_optimization")
+
 DRAWS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "split": lambda key: jax.random.key_data(jax.random.split(key, (3, 4))),
     "fold_in": lambda key: jax.random.key_data(jax.random.fold_in(key, 12345)),

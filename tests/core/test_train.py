@@ -42,8 +42,6 @@ from .helpers import (
     leaves,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @jax.jit
 def jit_init(key: jax.Array, config: PPOConfig) -> TrainState:

@@ -47,8 +47,6 @@ from .helpers import (
     random_batch,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SAMPLES = 40
 
 jit_step = jax.jit(trpo_step, static_argnames="network")
