@@ -19,7 +19,9 @@ from jax_ppo.app.commands.report import (
     report_command,
 )
 from jax_ppo.app.commands.sweep import SweepOptions, default_sweep, resume_sweep, sweep_command
+from jax_ppo.app.errors import AppError
 from jax_ppo.app.framework import JAX, open_own_run
+from jax_ppo.app.runs import open_run
 from jax_ppo.app.runtime import is_leader, set_up
 from jax_ppo.app.sweeps.sweep import is_sweep
 from jax_ppo.app.training import follow_run
@@ -46,6 +48,8 @@ def resume_command(options: ResumeOptions, console: Console) -> None:
     if is_sweep(options.run):
         resume_sweep(options.run, options.allow_import, console)
         return
+    if open_run(options.run).framework != JAX.name:
+        raise AppError(f"{options.run} is a run of torch-ref, whose runs cannot be resumed")
     run = open_own_run(JAX, options.run, options.allow_import)
     set_up(run.config, run.settings)
     JAX.check(run.config, run.algorithm, run.settings.num_agents)

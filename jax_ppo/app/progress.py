@@ -64,7 +64,7 @@ class Display:
             agents = self._run.settings.num_agents
             times = f" x {agents} agents" if agents > 1 else ""
             steps = f"{update * self._run.config.batch_size:,} steps{times}"
-            self.say(f"{self._name}: {steps}, {self._status()}")
+            self.say(f"{self._name}: {', '.join(filter(None, (steps, self._status())))}")
 
     def __enter__(self) -> Self:
         """Show the bar, if there is a terminal to show it on."""
