@@ -189,8 +189,9 @@ def _is_wrapped(env: Any) -> bool:
     """Whether a gymnax environment has a `reset` or a `step` of its own."""
     from gymnax.environments.environment import Environment as Base
 
-    kind = type(env)
-    return getattr(kind, "step", None) is not Base.step or kind.reset is not Base.reset
+    return any(
+        getattr(type(env), name, None) is not getattr(Base, name) for name in ("reset", "step")
+    )
 
 
 def _as_flag(env_name: str, name: str, flag: Any) -> jax.Array:

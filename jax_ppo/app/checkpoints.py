@@ -4,6 +4,7 @@ A file holds arrays and nothing else, so that loading one never runs code.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from safetensors.numpy import save
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.runs import Run, sync, written_atomically
 
+HEADER = "checkpoint"
+"""Name of the entry of a file's metadata that says what the file is."""
 Tree = TypeVar("Tree")
 Arrays = dict[str, np.ndarray]
 
@@ -68,8 +71,10 @@ def write_checkpoint(run: Run, update: int, arrays: Arrays) -> Path:
     """
     run.checkpoints.mkdir(exist_ok=True)
     path = run.checkpoints / f"update_{update:09d}.safetensors"
-    metadata = {"run": run.id, "update": str(update)}
-    metadata["sha256"] = _digest(arrays, metadata)
+    header = {"run": run.id, "update": update}
+    header["sha256"] = _digest(arrays, header)
+    # One entry: safetensors does not keep the order of several.
+    metadata = {HEADER: json.dumps(header)}
     with written_atomically(path) as unfinished, unfinished.open("wb") as file:
         file.write(save(arrays, metadata=metadata))
         sync(file)
@@ -89,20 +94,26 @@ def read_checkpoint(run: Run, checkpoint: Checkpoint) -> Arrays:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            header = _header_of(file.metadata() or {})
     except (SafetensorError, ValueError) as error:
         raise CorruptCheckpointError(f"{path.name} is damaged ({error})") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise CorruptCheckpointError(f"{path.name} cannot be read ({reason})") from error
-    if metadata.pop("sha256", None) != _digest(arrays, metadata):
+    if header.pop("sha256", None) != _digest(arrays, header):
         raise CorruptCheckpointError(f"{path.name} is damaged (its checksum does not match)")
-    if metadata.get("run", run.id) != run.id:
+    if run.id and header.get("run", run.id) != run.id:
         raise CorruptCheckpointError(f"{path.name} is a checkpoint of another run")
-    updates = {int(metadata.get("update", checkpoint.update))} | set(_updates(arrays))
+    updates = {header.get("update", checkpoint.update)} | set(_updates(arrays))
     if updates != {checkpoint.update}:
         raise CorruptCheckpointError(f"{path.name} holds update {max(updates)}")
     return arrays
+
+
+def _header_of(metadata: dict[str, str]) -> dict[str, Any]:
+    """What a checkpoint says of itself: run, update and sha256; in older versions the last alone."""
+    header = json.loads(metadata[HEADER]) if HEADER in metadata else metadata
+    return header if isinstance(header, dict) else {}
 
 
 def _updates(arrays: Arrays) -> list[int]:
@@ -217,11 +228,11 @@ def _key_impl(like: Any) -> Any:
     return found[0]
 
 
-def _digest(arrays: Arrays, metadata: Mapping[str, str]) -> str:
-    """SHA-256 of the metadata, and of names, types, shapes and contents."""
+def _digest(arrays: Arrays, header: Mapping[str, Any]) -> str:
+    """SHA-256 of the header, and of names, types, shapes and contents."""
     digest = hashlib.sha256()
-    for name in sorted(metadata):
-        digest.update(f"{name} {metadata[name]}\n".encode())
+    for name in sorted(header):
+        digest.update(f"{name} {header[name]}\n".encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

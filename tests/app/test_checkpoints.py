@@ -93,7 +93,7 @@ def test_holds_data_only(content: bytes) -> None:
     """The file is a safetensors header, which is JSON, and the arrays' bytes: no pickle."""
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
-    assert set(header.pop("__metadata__")) == {"sha256", "run", "update"}
+    assert set(header.pop("__metadata__")) == {"checkpoint"}
     assert len(header) == 5
     ends = max(entry["data_offsets"][1] for entry in header.values())
     assert len(content) == 8 + size + ends
