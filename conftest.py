@@ -8,21 +8,24 @@ import jax
 import pytest
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+ALWAYS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings of JAX, for the workers and for the programs that tests start.
 
-    Compiled programs are kept in a folder that is removed at the end. They are compiled without
-    most of XLA's optimizations, in half the time; see `full_optimization`.
+    Compiled programs, however small, are kept in a folder that is removed at the end. They are
+    compiled without most of XLA's optimizations, in half the time; see `full_optimization`.
     """
     if CACHE not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jax-ppo-tests-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
         os.environ[CACHE] = folder.name
     os.environ.setdefault(QUICK, "1")
+    os.environ.setdefault(ALWAYS, "0")
     jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ[ALWAYS]))
     jax.config.update("jax_disable_most_optimizations", os.environ[QUICK] == "1")
 
 

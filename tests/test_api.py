@@ -16,7 +16,8 @@ from jax_ppo import Metrics
 
 PACKAGE = Path(jax_ppo.__file__).parent
 ORDER = [
-    ["config", "shapes"],
+    ["config"],
+    ["shapes"],
     ["presets", "distributions", "normalize", "schedules", "permutations"],
     ["types", "spaces"],
     ["envs"],

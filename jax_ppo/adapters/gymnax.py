@@ -8,7 +8,8 @@ import dataclasses
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,21 @@ NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 
 STEP_LIMIT = "max_steps_in_episode"
 """gymnax's name of the time limit, among the parameters of an environment."""
+
+
+class Suite(NamedTuple):
+    """A gymnax environment, and what it takes to step it."""
+
+    env: Any
+    """The environment, or a wrapper of one."""
+    params: Any
+    """Its parameters."""
+    start: Callable[[jax.Array, Any], tuple[Any, Any]]
+    """(key, params) -> (raw observation, state): its reset."""
+    encode: Callable[[jax.Array], jax.Array]
+    """Raw observations [num_envs, ...] -> those that the network takes."""
+    like: Any
+    """Shapes and types of its state."""
 
 
 def make_gymnax(config: PPOConfig) -> tuple[Any, Any]:
@@ -139,49 +155,58 @@ def from_gymnax(env: Any, params: Any) -> Environment:
             f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
             "flatten them into one array"
         )
-    encode = _observation_encoder(obs_space, obs)
-
-    def reset(keys: jax.Array) -> tuple[jax.Array, EnvState]:
-        obs, env_state = jax.vmap(start, in_axes=(0, None))(unrolled(keys), params)
-        return encode(obs), _cast_like(env_state, like)
-
-    def step_wrapped(keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
-        stepped = jax.vmap(env.step, in_axes=(0, 0, 0, None))
-        obs, env_state, reward, terminated, truncated, info = stepped(
-            unrolled(keys), state, action, params
-        )
-        if "final_observation" not in info:
-            raise ConfigError(f"{env.name}: info of step lacks final_observation")
-        return EnvStep(
-            obs=encode(obs),
-            state=_cast_like(env_state, like),
-            reward=reward.reshape(keys.shape).astype(jnp.result_type(float)),
-            terminated=_as_flag(env.name, "terminated", terminated),
-            truncated=_as_flag(env.name, "truncated", truncated),
-            next_obs=encode(info["final_observation"]),
-        )
-
-    def step(keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
-        split = jax.vmap(jax.random.split)(unrolled(keys))
-        stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-        next_obs, next_state, reward, terminated, _ = stepped(split[:, 0], state, action, params)
-        terminated = _as_flag(env.name, "terminated", terminated)
-        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
-        next_obs, next_state = encode(next_obs), _cast_like(next_state, like)
-        done = terminated | truncated
-        obs, env_state = autoreset(
-            done, reset, split[:, 1], next_obs=next_obs, next_state=next_state
-        )
-        reward = reward.reshape(truncated.shape).astype(jnp.result_type(float))
-        return EnvStep(obs, env_state, reward, terminated, truncated, next_obs)
-
-    encoded = jax.eval_shape(encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype))
+    suite = Suite(env, params, start, _observation_encoder(obs_space, obs), like)
+    encoded = jax.eval_shape(suite.encode, jax.ShapeDtypeStruct((1, *obs.shape), obs.dtype))
     return Environment(
-        reset=reset,
-        step=step_wrapped if wrapped else step,
+        reset=partial(reset, suite),
+        step=partial(step_wrapped if wrapped else step, suite),
         observation_space=ArraySpace(encoded.shape[1:]),
         action_space=_describe_actions(env, params),
         max_episode_steps=_static_int(getattr(params, STEP_LIMIT, None)),
+    )
+
+
+def reset(suite: Suite, keys: jax.Array) -> tuple[jax.Array, EnvState]:
+    """Start an episode in every environment: `Environment.reset`."""
+    obs, state = jax.vmap(suite.start, in_axes=(0, None))(unrolled(keys), suite.params)
+    return suite.encode(obs), _cast_like(state, suite.like)
+
+
+def step(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
+    """Step every environment by `step_env`, and reset those whose episode ended."""
+    env, params = suite.env, suite.params
+    split = jax.vmap(jax.random.split)(unrolled(keys))
+    stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
+    next_obs, next_state, reward, terminated, _ = stepped(split[:, 0], state, action, params)
+    terminated = _as_flag(env.name, "terminated", terminated)
+    truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
+    next_obs, next_state = suite.encode(next_obs), _cast_like(next_state, suite.like)
+    obs, state = autoreset(
+        terminated | truncated,
+        partial(reset, suite),
+        split[:, 1],
+        next_obs=next_obs,
+        next_state=next_state,
+    )
+    reward = reward.reshape(truncated.shape).astype(jnp.result_type(float))
+    return EnvStep(obs, state, reward, terminated, truncated, next_obs)
+
+
+def step_wrapped(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
+    """Step every environment by a `step` of its own, which resets by itself."""
+    name, stepped = suite.env.name, jax.vmap(suite.env.step, in_axes=(0, 0, 0, None))
+    obs, state, reward, terminated, truncated, info = stepped(
+        unrolled(keys), state, action, suite.params
+    )
+    if "final_observation" not in info:
+        raise ConfigError(f"{name}: the info of step lacks final_observation")
+    return EnvStep(
+        obs=suite.encode(obs),
+        state=_cast_like(state, suite.like),
+        reward=reward.reshape(keys.shape).astype(jnp.result_type(float)),
+        terminated=_as_flag(name, "terminated", terminated),
+        truncated=_as_flag(name, "truncated", truncated),
+        next_obs=suite.encode(info["final_observation"]),
     )
 
 

@@ -111,7 +111,7 @@ def read_checkpoint(run: Run, checkpoint: Checkpoint) -> Arrays:
 
 
 def _header_of(metadata: dict[str, str]) -> dict[str, Any]:
-    """What a checkpoint says of itself: run, update and sha256; in older versions the last alone."""
+    """What a checkpoint says of itself: run, update, sha256; in older versions the last alone."""
     header = json.loads(metadata[HEADER]) if HEADER in metadata else metadata
     return header if isinstance(header, dict) else {}
 

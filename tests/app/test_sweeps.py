@@ -193,8 +193,8 @@ def test_ranking_by_hand() -> None:
         Outcome(0, seed, value, False) for seed, value in enumerate([0.0, 10.0, 10.0, 100.0])
     ] + [Outcome(1, seed, value, seed == 0) for seed, value in enumerate([9.0, 11.0, 12.0, 13.0])]
     first, second = rank(outcomes)
-    assert (first.trial, first.summary.iqm, first.diverged) == (1, 11.5, 1)
-    assert (second.trial, second.summary.iqm) == (0, 10.0)
+    assert (first.trial, first.summary.iqm, first.diverged) == (0, 10.0, 0)
+    assert (second.trial, second.summary.iqm, second.diverged) == (1, 12.0, 1)
 
 
 @given(st.integers(1, 6), st.integers(0, 100))
