@@ -214,9 +214,8 @@ def _is_wrapped(env: Any) -> bool:
     """Whether a gymnax environment has a `reset` or a `step` of its own."""
     from gymnax.environments.environment import Environment as Base
 
-    return any(
-        getattr(type(env), name, None) is not getattr(Base, name) for name in ("reset", "step")
-    )
+    own = [(getattr(type(env), name, None), getattr(Base, name)) for name in ("reset", "step")]
+    return any(method is not None and method is not inherited for method, inherited in own)
 
 
 def _as_flag(env_name: str, name: str, flag: Any) -> jax.Array:

@@ -136,7 +136,7 @@ def test_evaluate(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None
         ("train --network cnn", "network = mlp"),
         ("train --env-params gravty 3", "did you mean gravity"),
         ("train --num-agents 0", "num_agents must be at least 1"),
-        ("train --eval-episodes 0", "at least 1"),
+        ("train --eval-episodes 0", "the number of episodes must be from 1 to 1,000,000, got 0"),
         ("train --checkpoint-seconds -1", "checkpoint_seconds"),
         ("train --out there", "there exists already"),
         ("train --out there/file/run", "cannot write the run folder"),
