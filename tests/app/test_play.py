@@ -158,7 +158,7 @@ def test_play_another_agent_another_episode(
     )
     monkeypatch.syspath_prepend(".")
     run = untrained_run("my_catch:MyCatch")
-    options = ("--agent", "6", "--seed", SEED, "--fps", "20", "--max-steps", "7")
+    options = ("--agent", "6", "--seed", SEED, "--fps", "20", "--max-steps", "7", "--allow-import")
     assert play(run.path, *options, *["--sampled"] * sampled, "--out", "a.GIF") == 0
     assert "my_catch:MyCatch, seed 6" in capsys.readouterr().out
     first, episode = (episode_of(run, i, deterministic=not sampled, max_steps=7) for i in (0, 1))
