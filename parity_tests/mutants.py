@@ -305,7 +305,7 @@ def variance_with_ddof_one(first: Tensor, second: Tensor, third: Tensor) -> Any:
     for batch in (first, second, third):
         stats = torch_ref.update_stats(stats, batch)
     n = stats.count
-    return torch_ref.RunningStats(stats.mean, stats.var * n / (n - 1.0), n)
+    return {"mean": stats.mean, "var": stats.var * n / (n - 1.0), "count": n}
 
 
 @_torch("kernel carried over without transposing", SQUARE, "0.logits")

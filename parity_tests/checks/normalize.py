@@ -14,11 +14,14 @@ from parity_tests.inputs import normal
 
 
 def stream_statistics(package: Any, first: Any, second: Any, third: Any) -> Any:
-    """Statistics after three batches, taken in one after the other."""
+    """Statistics after three batches, taken in one after the other.
+
+    Without the remainders, which are what rounding left over, and as different as rounding is.
+    """
     stats = package.init_stats(tuple(first.shape[1:]))
     for batch in (first, second, third):
         stats = package.update_stats(stats, batch)
-    return stats
+    return {"mean": stats.mean, "var": stats.var, "count": stats.count}
 
 
 def stream_oracle(*batches: Any) -> dict[str, Any]:
