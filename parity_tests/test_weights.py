@@ -124,7 +124,7 @@ def records(kl: bool) -> list[Any]:
     action = jnp.arange(6)
     return [
         jax_ppo.Batch(numbers[0], action, old, *numbers[3:7]),
-        jax_ppo.RunningStats(numbers[0], numbers[1], jnp.ones(()), *numbers[:2], jnp.ones(())),
+        jax_ppo.RunningStats(*numbers[:6]),
         jax_ppo.Transition(numbers[0], action, numbers[5], bits, ~bits, numbers[6]),
         jax_ppo.Categorical(numbers[2]),
         jax_ppo.Metrics(loss=jnp.ones(()), kl=jnp.zeros(()), extra={"mine": jnp.ones(())}),
