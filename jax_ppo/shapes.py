@@ -35,8 +35,9 @@ def check_flags(function: str, **arrays: Any) -> None:
         TypeError: One is of another type.
     """
     for name, array in arrays.items():
-        if not str(getattr(array, "dtype", type(array).__name__)).endswith("bool"):
-            raise TypeError(f"{function}: {name} must be an array of type bool, got {array.dtype}")
+        dtype = str(getattr(array, "dtype", type(array).__name__))
+        if not dtype.endswith("bool"):
+            raise TypeError(f"{function}: {name} must be an array of type bool, got {dtype}")
 
 
 def check_loss(result: Any, metrics_type: type) -> None:

@@ -25,7 +25,8 @@ class Framework(NamedTuple):
     set_up: Callable[[PPOConfig, RunSettings], None]
     """Sets up what has to be set up before anything is computed."""
     check: Callable[[PPOConfig, str, int], None]
-    """(config, algorithm, num_agents) -> raises ConfigError or AppError if it cannot be trained."""
+    """(config, algorithm, num_agents) -> raises ConfigError or AppError if that many agents cannot
+    be trained; with 0 of them, if the algorithm cannot be made."""
     train_run: Callable[[Run, Display], Any]
     """Trains the agents of a run to the end."""
     follow_run: Callable[[Run], None] | None

@@ -40,8 +40,13 @@ class Population(NamedTuple):
 
 
 def check_training(config: PPOConfig, algorithm: str, num_agents: int) -> None:
-    """Raise ConfigError or AppError if a number of agents cannot be trained, or not in memory."""
-    check_memory(make_algorithm(config, algorithm), num_agents)
+    """Raise ConfigError or AppError if a number of agents cannot be trained, or not in memory.
+
+    Agents that are only evaluated, num_agents = 0, need no memory for training.
+    """
+    made = make_algorithm(config, algorithm)
+    if num_agents:
+        check_memory(made, num_agents)
 
 
 def population_of(run: Run) -> Population:

@@ -273,3 +273,12 @@ def test_envs_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(env_id in text for env_id in gymnax.registered_envs)
     assert "needs a download" in text
+
+
+def test_an_evaluation_needs_no_memory_for_training(
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jax_ppo.app.memory.memory", lambda: 0)
+    assert main(["evaluate", str(finished_run.path), "--num-episodes", "2"]) == 0
+    assert main(["train", "--out", "run"]) == 2
+    assert "GiB are needed for the agents" in capsys.readouterr().err

@@ -110,7 +110,7 @@ def evaluate_command(framework: Framework, options: EvaluateOptions, console: Co
     RunSettings(seed=options.seed)
     check_writable(options.out)
     run = open_own_run(framework, options.run, options.allow_import)
-    framework.check(run.config, run.algorithm, run.settings.num_agents)
+    framework.check(run.config, run.algorithm, 0)
     agents, update = load_with_warnings(framework, run)
     if update < run.config.num_updates:
         say(console, f"(after {update} of {run.config.num_updates} updates)")
