@@ -7,7 +7,7 @@ and `layer.bias`.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class Setting:
     """Step size."""
     adam_eps: Any = 1e-5
     """Added to the root."""
+    adam_eps_root: Any = 0.0
+    """Added under it."""
     weight_decay: Any = 0.0
     """Decoupled decay."""
     max_grad_norm: Any = None
@@ -167,6 +169,17 @@ def _probabilities(logits: Array) -> Array:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+class Steps(NamedTuple):
+    """Gradient steps, from the first of the training on; parameters and moments are sums of all."""
+
+    start: Params
+    """The parameters before them."""
+    gradients: tuple[Params, ...]
+    """Clipped."""
+    rates: tuple[Any, ...]
+    """Learning rates."""
+
+
 @dataclass(frozen=True)
 class Updated:
     """The results of an update."""
@@ -175,13 +188,15 @@ class Updated:
     moments: dict[str, Any]
     """As `oracles.OPTIMIZERS` give them."""
     metrics: dict[str, Any]
+    steps: Steps
+    """Those of the update, behind those before it."""
 
 
-def update_policy(params: Params, batch: Params, permutations: Array, setting: Setting) -> Updated:
-    """Every epoch's minibatches in turn, from empty moments, until the KL stop fires.
+def update_policy(steps: Steps, batch: Params, permutations: Array, setting: Setting) -> Updated:
+    """Every epoch's minibatches in turn, until the KL stop fires.
 
     Args:
-        params: Where the update begins.
+        steps: The gradient steps before the update.
         batch: As `ppo_loss` takes it, with obs.
         permutations: [update_epochs, batch_size].
         setting: The coefficients.
@@ -190,54 +205,40 @@ def update_policy(params: Params, batch: Params, permutations: Array, setting: S
     """
     if setting.advantage_normalization == "batch":
         batch = {**batch, "advantages": oracles.normalized_advantages(batch["advantages"])}
-    updated = Updated(*_optimized(params, [], setting), {})
-    gradients: list[Params] = []
+    params, moments = _optimized(steps, setting)
     history: list[dict[str, Any]] = []
     divergences: list[Any] = []
+    taken, stop = 0, False
     for indices in np.split(permutations.ravel(), len(permutations) * setting.num_minibatches):
         part = {name: value[indices] for name, value in batch.items() if name != "old_log_std"}
         part.update({name: batch[name] for name in ("old_log_std",) if name in batch})
         if setting.advantage_normalization == "minibatch":
             part["advantages"] = oracles.normalized_advantages(part["advantages"])
-        metrics, gradient = _loss_and_gradient(updated.params, part, setting)
+        metrics, gradient = _loss_and_gradient(params, part, setting)
         clipped, metrics["grad_norm"] = oracles.clipped_by_norm(gradient, setting.max_grad_norm)
         divergences.append(metrics["approx_kl"])
         stop = setting.target_kl is not None and metrics["approx_kl"] > setting.target_kl
         if not stop or not history:
             history.append(metrics)
         if stop:
-            return _with_metrics(updated, history, gradients, divergences, stopped=True)
-        gradients.append(clipped)
-        updated = Updated(*_optimized(params, gradients, setting), {})
-    return _with_metrics(updated, history, gradients, divergences, stopped=False)
-
-
-def _optimized(
-    params: Params, gradients: list[Params], setting: Setting
-) -> tuple[Params, dict[str, Any]]:
-    """Parameters and moments after the gradients of one update."""
-    return oracles.OPTIMIZERS[setting.optimizer](
-        params,
-        gradients,
-        [setting.learning_rate] * len(gradients),
-        eps=setting.adam_eps,
-        weight_decay=setting.weight_decay,
-    )
-
-
-def _with_metrics(
-    updated: Updated,
-    history: list[dict[str, Any]],
-    gradients: list[Params],
-    divergences: list[Any],
-    *,
-    stopped: bool,
-) -> Updated:
-    """Add the means over the steps taken, how many they were, and the largest divergence seen."""
+            break
+        gradients, rates = (*steps.gradients, clipped), (*steps.rates, setting.learning_rate)
+        steps, taken = Steps(steps.start, gradients, rates), taken + 1
+        params, moments = _optimized(steps, setting)
     means = {name: np.mean([metrics[name] for metrics in history]) for name in history[0]}
     means["approx_kl_max"] = max(divergences)
-    means["kl_stop"], means["gradient_steps"] = wide(stopped), wide(len(gradients))
-    return Updated(updated.params, updated.moments, means)
+    means["kl_stop"], means["gradient_steps"] = wide(stop), wide(taken)
+    return Updated(params, moments, means, steps)
+
+
+def _optimized(steps: Steps, setting: Setting) -> tuple[Params, dict[str, Any]]:
+    """Parameters and moments after some gradient steps."""
+    return oracles.OPTIMIZERS[setting.optimizer](
+        *steps,
+        eps=setting.adam_eps,
+        eps_root=setting.adam_eps_root,
+        weight_decay=setting.weight_decay,
+    )
 
 
 def _loss_and_gradient(

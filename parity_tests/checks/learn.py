@@ -11,12 +11,11 @@ import jax_ppo
 import torch_ref
 from jax_ppo.adapters.torch_params import flat_params
 from jax_ppo.ppo import learn as jax_learn
-from parity_tests import oracle_update, oracles, weights
+from parity_tests import oracle_training, oracle_update, weights
 from parity_tests.checks.check import Check
 from parity_tests.checks.optimizer import MOMENTUM, USUAL, Own, jax_outcome
 from parity_tests.checks.tiny import BASE, Architecture
 from parity_tests.checks.update import oracle_outcome, sizes, whole_check
-from parity_tests.measure import wide
 from torch_ref.ppo import learn as torch_learn
 
 NUM_UPDATES, UPDATE = 10, 3
@@ -89,31 +88,20 @@ class Learning:
     def by_oracle(self, params: Any, transitions: Any, permutations: Any) -> dict[str, Any]:
         """The independent oracle."""
         config, flat = self.architecture.config, flat_params(params)
-        clip_eps = oracles.SCHEDULES[config.clip_eps_schedule](
-            config.clip_eps, UPDATE, config.num_updates
-        )
         setting = self.architecture.setting(
             optimizer=self.own.optimizer_name(config),
             learning_rate=self.own.learning_rate(config, UPDATE),
-            clip_eps=clip_eps,
+            clip_eps=oracle_training.clip_eps_at(config, UPDATE),
         )
-        batch = _oracle_batch(flat, transitions, config, setting)
-        updated = oracle_update.update_policy(flat, batch, permutations, setting)
-        kl = oracle_update.loss_of(updated.params, batch, setting)["kl"]
+        updated, next_coef = oracle_training.learn(
+            oracle_update.Steps(flat, (), ()),
+            flat,
+            transitions,
+            permutations,
+            config=config,
+            setting=setting,
+        )
         outcome = oracle_outcome(updated)
-        outcome["metrics"] = {
-            **outcome["metrics"],
-            "reward_mean": transitions["reward"].mean(),
-            "explained_variance": oracles.explained_variance(batch["old_value"], batch["returns"]),
-            "advantage_std": np.std(batch["advantages"]),
-            "value_mean": batch["old_value"].mean(),
-            "param_norm": np.sqrt(sum((p**2).sum() for p in updated.params.values())),
-            "learning_rate": setting.learning_rate,
-            "clip_eps": clip_eps,
-            "kl_coef": wide(config.kl_coef),
-            "kl_after_update": kl,
-        }
-        next_coef = oracles.adapted_kl_coef(config.kl_coef, kl, config.kl_target)
         return {**outcome, "update": np.asarray(UPDATE + 1), "kl_coef": next_coef}
 
 
@@ -130,32 +118,6 @@ def _state(package: Any, params: Any, optimizer: Any, config: Any) -> Any:
 def _rest(state: Any, metrics: Any) -> dict[str, Any]:
     """What an update changes beside parameters and moments, and the metrics."""
     return {"metrics": metrics, "update": state.update, "kl_coef": state.kl_coef}
-
-
-def _oracle_batch(params: Any, transitions: Any, config: Any, setting: Any) -> dict[str, Any]:
-    """The samples of a rollout, evaluated and flattened by the oracle."""
-    shape = transitions["reward"].shape
-    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in transitions.items()}
-    policy, values = oracle_update.actor_critic(params, flat["obs"], setting)
-    _, next_values = oracle_update.actor_critic(params, flat["next_obs"], setting)
-    log_std = params.get("log_std")
-    log_prob, _ = oracle_update.log_prob_and_entropy(policy, log_std, flat["action"], setting)
-    advantages, returns = oracles.gae(
-        transitions["reward"],
-        *(values.reshape(shape), next_values.reshape(shape)),
-        *(transitions["terminated"], transitions["truncated"]),
-        *(config.gamma, config.gae_lambda),
-    )
-    batch = {
-        "obs": flat["obs"],
-        "action": flat["action"],
-        "old_policy": policy,
-        "old_log_prob": log_prob,
-        "old_value": values,
-        "advantages": advantages.ravel(),
-        "returns": returns.ravel(),
-    }
-    return batch if log_std is None else {**batch, "old_log_std": log_std}
 
 
 def _transitions(architecture: Architecture) -> dict[str, Any]:

@@ -29,20 +29,25 @@ class Architecture:
 
     def jax_network(self) -> Any:
         """The JAX side."""
-        return self._network(jax_ppo, jax.numpy.ones(NUM_OUTPUTS))
+        return self._network(jax_ppo)
 
     def torch_network(self) -> Any:
         """The PyTorch side."""
-        return self._network(torch_ref, weights.to_tensor(np.ones(NUM_OUTPUTS)))
+        return self._network(torch_ref)
 
-    def _network(self, package: Any, bound: Any) -> Any:
+    def _network(self, package: Any) -> Any:
         """The network of one of the packages."""
-        actions = package.DiscreteActions(NUM_OUTPUTS)
-        if not self.discrete:
-            actions = package.ContinuousActions(-bound, bound, (NUM_OUTPUTS,))
-        space = package.ArraySpace(self.obs_shape)
+        space, actions = package.ArraySpace(self.obs_shape), self.action_space(package)
         env = package.Environment(_unused, _unused, space, actions, None)
         return package.make_network(self.config, env)
+
+    def action_space(self, package: Any) -> Any:
+        """NUM_OUTPUTS actions, or as many dimensions between -1 and 1, of one of the packages."""
+        if self.discrete:
+            return package.DiscreteActions(NUM_OUTPUTS)
+        ones = np.ones(NUM_OUTPUTS)
+        bound = weights.to_tensor(ones) if package is torch_ref else jax.numpy.asarray(ones)
+        return package.ContinuousActions(-bound, bound, (NUM_OUTPUTS,))
 
     def setting(self, **changes: Any) -> oracle_update.Setting:
         """The settings of the oracle: those of the config, by the same names."""

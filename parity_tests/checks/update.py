@@ -87,7 +87,8 @@ class Updates:
     def by_oracle(self, params: Any, batch: Any, permutations: Any) -> dict[str, Any]:
         """The independent oracle."""
         setting = self.architecture.setting()
-        updated = oracle_update.update_policy(flat_params(params), batch, permutations, setting)
+        start = oracle_update.Steps(flat_params(params), (), ())
+        updated = oracle_update.update_policy(start, batch, permutations, setting)
         return oracle_outcome(updated)
 
     def _update(

@@ -4,6 +4,7 @@ Environments of one agent, agents of one training, steps, epochs: numbers that t
 would leave every formula right and every parity test green.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +15,20 @@ import pytest
 import torch
 
 import torch_ref
-from jax_ppo import PPOConfig, draw_randomness, make_env, ppo
+from jax_ppo import PPOConfig, make_env, ppo
+from parity_tests.planted import DRAWN, Planted
 
 CONFIG = PPOConfig(num_envs=6, num_steps=400, update_epochs=8, num_minibatches=4)
 PENDULUM = CONFIG.replace(env_id="Pendulum-v1")
+JAX_PPO, TORCH_PPO = (importlib.import_module(f"{side}.ppo") for side in ("jax_ppo", "torch_ref"))
+"""The chapters that draw; their names are those of functions too."""
 LIMIT = 4.5
 """Correlations beyond this many standard errors: one in 10^5 by chance, of some hundred."""
 
 
 def jax_draws(config: PPOConfig, seed: int) -> dict[str, np.ndarray]:
     """Noise, environment keys and permutations of a rollout of the JAX side."""
-    draws = draw_randomness(jax.random.key(seed), config, make_env(config))
+    draws = JAX_PPO.draw_randomness(jax.random.key(seed), config, make_env(config))
     keys = np.asarray(jax.random.key_data(draws.env_keys))
     return {
         "noise": np.asarray(draws.noise),
@@ -36,7 +40,7 @@ def jax_draws(config: PPOConfig, seed: int) -> dict[str, np.ndarray]:
 def torch_draws(config: PPOConfig, seed: int) -> dict[str, np.ndarray]:
     """The same of the PyTorch side."""
     generator = torch.Generator().manual_seed(seed)
-    draws = torch_ref.draw_randomness(generator, config, torch_ref.make_env(config))
+    draws = TORCH_PPO.draw_randomness(generator, config, torch_ref.make_env(config))
     return {name: np.asarray(value) for name, value in vars(draws).items()}
 
 
@@ -134,3 +138,19 @@ def test_environments_start_apart() -> None:
         ),
     ):
         assert len(np.unique(obs[:, 0])) == 12
+
+
+def check_draws(draw: Draw) -> None:
+    """Every check of what is drawn for a rollout."""
+    check_independent(draw(CONFIG, 0)["noise"])
+    test_two_rollouts_and_two_agents(draw)
+    test_environment_keys_are_all_different(draw)
+    test_epochs_have_orders_of_their_own(draw)
+
+
+@SIDES
+@pytest.mark.parametrize("mistake", DRAWN, ids=lambda mistake: mistake.name)
+def test_a_mistake_on_both_sides_is_found(draw: Draw, mistake: Planted) -> None:
+    check_draws(draw)
+    with mistake.on_both_sides(), np.errstate(all="ignore"), pytest.raises(AssertionError):
+        check_draws(draw)
