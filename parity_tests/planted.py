@@ -106,15 +106,19 @@ def _result(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
 
 def _scheduled(shift: int = 0, longer: int = 0) -> Callable[[Function], Function]:
     """A schedule that counts from another update, or to another end."""
-    return lambda right: lambda initial, schedule, update, num_updates: right(
-        initial, schedule, update + shift, num_updates + longer
+    return lambda right: (
+        lambda initial, schedule, update, num_updates: right(
+            initial, schedule, update + shift, num_updates + longer
+        )
     )
 
 
 def _permutations(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
     """The update is given other orders of the samples."""
-    return lambda right: lambda learner, batch, orders, config, **others: right(
-        learner, batch, change(orders), config, **others
+    return lambda right: (
+        lambda learner, batch, orders, config, **others: right(
+            learner, batch, change(orders), config, **others
+        )
     )
 
 
@@ -198,15 +202,15 @@ APPLIED = (
     Planted("gradients not clipped", "update.make_optimizer", _with_config(max_grad_norm=1e9)),
     Planted("weight decay ignored", "update.make_optimizer", _with_config(weight_decay=0.0)),
     Planted("Adam's epsilon fixed", "update.make_optimizer", _with_config(adam_eps=1e-5)),
-    Planted("epsilon in the root ignored", "update.make_optimizer", _with_config(adam_eps_root=0.0)),
+    Planted(
+        "epsilon in the root ignored", "update.make_optimizer", _with_config(adam_eps_root=0.0)
+    ),
     Planted(
         "advantages not normalized",
         "update.arrange_advantages",
         lambda right: lambda advantages, rows, _: right(advantages, rows, "none"),
     ),
-    Planted(
-        "advantages of another minibatch", "update.arrange_advantages", _of_the_next_minibatch
-    ),
+    Planted("advantages of another minibatch", "update.arrange_advantages", _of_the_next_minibatch),
     Planted(
         "log-ratios limited far too early",
         "losses.clipped_surrogate_loss",
@@ -217,9 +221,7 @@ APPLIED = (
         "every epoch in the order of the first", "ppo.update_policy", _permutations(_same_order)
     ),
     Planted("value after a time limit counts as 0", "ppo.make_batch", _truncation_terminates),
-    Planted(
-        "discount of the reward scale fixed", "rollout.rollout_step", _with_config(gamma=0.99)
-    ),
+    Planted("discount of the reward scale fixed", "rollout.rollout_step", _with_config(gamma=0.99)),
     Planted(
         "normalized values not clipped",
         "rollout.rollout_step",
@@ -241,7 +243,9 @@ APPLIED = (
         lambda right: lambda advantages, rows, _: right(advantages, rows, "minibatch"),
         STOPPING,
     ),
-    Planted("RMSProp's epsilon fixed", "update.make_optimizer", _with_config(adam_eps=1e-5), STOPPING),
+    Planted(
+        "RMSProp's epsilon fixed", "update.make_optimizer", _with_config(adam_eps=1e-5), STOPPING
+    ),
 )
 """Coefficients and options that do not act where they should, as they should, or when they should;
 the oracle of the training finds each."""

@@ -40,9 +40,7 @@ def quick_compilation() -> Iterator[None]:
 
 @SIDES
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda training: training.name)
-def test_a_training_equals_the_oracle(
-    side: Side, training: Architecture, oracle: Oracle
-) -> None:
+def test_a_training_equals_the_oracle(side: Side, training: Architecture, oracle: Oracle) -> None:
     assert wrong_numbers(side(training), oracle(training)) == []
 
 

@@ -1,6 +1,6 @@
 """The metrics of a run as arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,59 +11,120 @@ from jax_ppo.app.runs import Run, read_rows
 
 INDEX = ("update", "steps", "seed")
 """Entries of a row that are not metrics."""
+EPISODE_MEANS = ("episode_return", "episode_length")
+"""The metrics that are means over the episodes that ended: not a number where none did."""
+MAX_ENTRIES, MIN_UPDATES = 200_000, 200
+"""Updates times agents that a history has, at most; but it has this many updates in any case."""
 
 
 @dataclass(frozen=True)
 class History:
-    """The metrics of a run, update by update."""
+    """The metrics of a run, update by update; of a long one, stretch by stretch."""
 
     seeds: tuple[int, ...]
     """Seed of every agent."""
     updates: np.ndarray
-    """Numbers of the updates [num_updates]."""
+    """Numbers of the updates, the last one of each stretch [num_updates]."""
     steps: np.ndarray
     """Environment steps of each agent after them [num_updates]."""
     seconds: np.ndarray
     """Time that training had taken by then [num_updates]."""
     metrics: dict[str, np.ndarray]
     """By name [num_updates, num_agents]; NaN where there was nothing to measure."""
+    num_updates: int = 0
+    """Updates that it is made of."""
+
+
+class Recorder:
+    """Makes a History of metrics as they come, in memory that does not grow with the training.
+
+    Of a long training each entry is the mean over a stretch of updates: of returns and lengths over
+    all episodes that ended in it, of any other metric over the updates that measured it.
+    """
+
+    def __init__(self, seeds: Sequence[int], num_updates: int) -> None:
+        """Nothing is recorded yet; `num_updates` is the length of the whole training."""
+        longest = max(MIN_UPDATES, MAX_ENTRIES // len(seeds))
+        self._seeds, self._stretch = tuple(seeds), -(-num_updates // longest)
+        self._names: tuple[str, ...] = ()
+        self._places: list[tuple[int, int]] = []
+        self._sums: list[np.ndarray] = []
+        self._weights: list[np.ndarray] = []
+        self._rows: list[dict[str, Any]] = []
+        self._num_updates = 0
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Take the row of one agent; an update that not every agent has a row of is left out."""
+        if self._rows and self._rows[0].get("update") != row.get("update"):
+            self._rows = []
+        self._rows.append(row)
+        if len(self._rows) == len(self._seeds):
+            names = [name for name in row if name not in INDEX]
+            self.add({name: [each.get(name) for each in self._rows] for name in names}, row)
+            self._rows = []
+
+    def add(self, metrics: Mapping[str, Sequence[Any]], row: Mapping[str, Any]) -> None:
+        """Take an update: each metric [num_agents], and the `update` and `steps` of its row.
+
+        Raises:
+            AppError: It has other metrics, or of other agents, than the first.
+        """
+        self._names = self._names or tuple(metrics)
+        try:
+            values = np.array([metrics[name] for name in self._names], float)
+            values = values.reshape(len(self._names), len(self._seeds))
+            place = (int(row["update"]), int(row["steps"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise AppError(f"the metrics of update {row.get('update')} cannot be read") from error
+        weights = np.isfinite(values).astype(float)
+        if "num_episodes" in self._names:
+            episodes = np.nan_to_num(values[self._names.index("num_episodes")])
+            for name in EPISODE_MEANS:
+                if name in self._names:
+                    weights[self._names.index(name)] *= episodes
+        if self._num_updates % self._stretch == 0:
+            self._places.append(place)
+            self._sums.append(np.zeros_like(values))
+            self._weights.append(np.zeros_like(values))
+        self._num_updates += 1
+        self._places[-1] = place
+        self._sums[-1] += np.where(weights > 0, values, 0.0) * weights
+        self._weights[-1] += weights
+
+    def history(self, timing: Iterable[dict[str, Any]] = ()) -> History:
+        """What was recorded so far; the timing as for `seconds_at`."""
+        shape = (len(self._places), len(self._names), len(self._seeds))
+        sums, weights = (np.reshape(each, shape) for each in (self._sums, self._weights))
+        means = np.full(shape, np.nan)
+        np.divide(sums, weights, out=means, where=weights > 0)
+        updates, steps = np.reshape(self._places, (-1, 2)).astype(int).T
+        metrics = {name: means[:, i] for i, name in enumerate(self._names)}
+        seconds = seconds_at(updates, timing)
+        return History(self._seeds, updates, steps, seconds, metrics, self._num_updates)
 
 
 def read_history(run: Run) -> History:
     """Read the metrics of a run.
 
     Raises:
-        AppError: It has none yet.
+        AppError: It has none yet, or they cannot be read.
     """
-    history = make_history(read_rows(run.metrics), run.settings.seeds, read_rows(run.timing))
+    recorder = Recorder(run.settings.seeds, run.config.num_updates)
+    for row in read_rows(run.metrics):
+        recorder.add_row(row)
+    history = recorder.history(read_rows(run.timing))
     if not len(history.updates):
         raise AppError(f"{run.path} has no metrics yet: its first update is not done")
     return history
 
 
-def make_history(
-    rows: Iterable[dict[str, Any]], seeds: Iterable[int], timing: Iterable[dict[str, Any]] = ()
-) -> History:
-    """Metrics as arrays, of a row per update and seed and the timing as for `seconds_at`.
-
-    An update that not every agent has a row of is left out.
-    """
-    seeds = tuple(seeds)
-    by_update: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_update.setdefault(row["update"], []).append(row)
-    whole = [group for group in by_update.values() if len(group) == len(seeds)]
-    names = [name for name in whole[0][0] if name not in INDEX] if whole else []
-    updates, steps = (np.array([g[0][name] for g in whole], int) for name in ("update", "steps"))
-    metrics = {name: np.array([[row[name] for row in g] for g in whole], float) for name in names}
-    return History(seeds, updates, steps, seconds_at(updates, timing), metrics)
-
-
 def seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndarray:
     """Seconds of training at the end of each update [num_updates], evenly within each piece.
 
-    `timing` has a row per piece: its last update, and how many seconds it took.
+    `timing` has a row per piece: its last update, and how many seconds it took. A row that lacks
+    them is left out.
     """
-    pieces = [(0, 0.0), *((row["update"], row["seconds"]) for row in timing)]
-    ends, lengths = np.array(pieces, float).T
+    pieces = [(row.get("update"), row.get("seconds")) for row in timing]
+    numbers = [piece for piece in pieces if all(isinstance(x, (int, float)) for x in piece)]
+    ends, lengths = np.array([(0, 0.0), *numbers], float).T
     return np.interp(updates, ends, np.cumsum(lengths))

@@ -8,7 +8,7 @@ import numpy as np
 from jax_ppo.app.checkpoints import Arrays, list_checkpoints
 from jax_ppo.app.doctor.rules import examine
 from jax_ppo.app.errors import AppError
-from jax_ppo.app.history import read_history
+from jax_ppo.app.history import EPISODE_MEANS, Recorder
 from jax_ppo.app.runs import Run, append_rows, read_rows, truncate_rows
 from jax_ppo.app.tensorboard import EventLog
 
@@ -19,8 +19,8 @@ CURVES = (
     *("explained_variance", "kl_stop"),
 )
 """The metrics that are kept of many agents at once, as far as their algorithm measures them."""
-EPISODE_MEANS = ("episode_return", "episode_length")
-"""The metrics that are not a number where no episode ended."""
+MAX_EVENTS = 20_000
+"""Rows that are written as events anew where a run is resumed: of more, evenly spaced ones."""
 MAY_OVERFLOW = ("approx_kl_max",)
 """The metrics that may be infinite while nothing is wrong: the KL stop kept the step from harm."""
 
@@ -65,15 +65,23 @@ class RunLog(Log):
     def __init__(self, run: Run) -> None:
         """Nothing is opened before `begin`."""
         super().__init__(run)
-        self._events: EventLog | None = None
+        self._recorder = Recorder(run.settings.seeds, run.config.num_updates)
+        self._events = EventLog(run.path / "tensorboard")
         self._said: set[str] = set()
 
     def begin(self, update: int) -> list[str]:
         """Drop what was written of updates after `update`; messages as of `truncate_rows`."""
         problems = truncate_rows(self.run.metrics, update)
-        self._events = EventLog(self.run.path / "tensorboard")
-        self._events.add(read_rows(self.run.metrics))
+        every = -(-update * self.run.settings.num_agents // MAX_EVENTS)
+        self._events.begin()
+        self._events.add(row for row in self._recorded_rows() if row.get("update", 0) % every == 0)
         return problems
+
+    def _recorded_rows(self) -> Iterator[Row]:
+        """The rows of the updates that are done, each recorded too."""
+        for row in read_rows(self.run.metrics):
+            self._recorder.add_row(row)
+            yield row
 
     def add(self, metrics: Mapping[str, Any], update: int, count: int) -> np.ndarray:
         """Write a row per update and seed.
@@ -85,8 +93,9 @@ class RunLog(Log):
         rows = list(_metric_rows(metrics, update, count, self.run))
         _check_finite(rows, self.run)
         append_rows(self.run.metrics, rows)
-        if self._events is not None:
-            self._events.add(rows)
+        self._events.add(rows)
+        for row in rows:
+            self._recorder.add_row(row)
         return np.asarray(metrics["episode_return"])[:count]
 
     def warnings(self, before: int, update: int, arrays: Callable[[], Arrays]) -> list[str]:
@@ -94,7 +103,7 @@ class RunLog(Log):
         total = self.run.config.num_updates
         if LOOKS * update // total == LOOKS * before // total:
             return []
-        findings, failures = examine(self.run.config, read_history(self.run), arrays())
+        findings, failures = examine(self.run.config, self._recorder.history(), arrays())
         advice = f"`jax-ppo doctor {self.run.path}` lists what to try"
         texts = {finding.rule.name: f"warning: {finding}; {advice}" for finding in findings}
         texts |= {failure: f"note: {failure}" for failure in failures}
@@ -104,8 +113,7 @@ class RunLog(Log):
 
     def close(self) -> None:
         """Close the event files."""
-        if self._events is not None:
-            self._events.close()
+        self._events.close()
 
 
 class CurveLog(Log):

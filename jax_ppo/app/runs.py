@@ -229,48 +229,70 @@ def read_rows(path: Path, *, skip_damaged: bool = False) -> Iterator[dict[str, A
     Raises:
         DamagedRowsError: A row before the last cannot be read.
     """
+    damaged = 0
+    for number, (_, row) in enumerate(_lines(path), 1):
+        if damaged and not skip_damaged:
+            raise DamagedRowsError(
+                f"{path}: row {damaged} cannot be read; `jax-ppo resume {path.parent}` leaves "
+                "it out and keeps the file as it is under another name"
+            )
+        if row is None:
+            damaged = number
+        else:
+            yield row
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Every line of a JSON Lines file, and its row; None if that cannot be read."""
     if not path.exists():
         return
-    damaged = 0
-    with path.open(errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if damaged and not skip_damaged:
-                raise DamagedRowsError(
-                    f"{path}: row {damaged} cannot be read; `jax-ppo resume {path.parent}` leaves "
-                    "it out and keeps the file as it is under another name"
-                )
+    with path.open("rb") as file:
+        for line in file:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
-            if isinstance(row, dict):
-                yield row
-            else:
-                damaged = number
+            yield line, row if isinstance(row, dict) else None
 
 
 def truncate_rows(path: Path, update: int) -> list[str]:
     """Drop the rows of updates after `update`, and rows that cannot be read.
 
+    Where all of these come last, as after a crash, the file is cut off; else it is written anew.
+
     Returns:
         A message if a row before the last cannot be read, in which case the file as it was is kept
         beside the new one.
     """
-    if not path.exists():
+    kept = dropped = 0  # bytes
+    unreadable = scattered = problem = False
+    for line, row in _lines(path):
+        problem = problem or unreadable
+        unreadable = not _has_update(row)
+        if unreadable or row["update"] > update or not line.endswith(b"\n"):  # type: ignore[index]
+            dropped += len(line)
+        else:
+            scattered = scattered or dropped > 0
+            kept += len(line)
+    if not scattered and dropped and not problem:
+        os.truncate(path, kept)
+    if not scattered and not problem:
         return []
-    problems = []
-    try:
-        for _ in read_rows(path):
-            pass
-    except DamagedRowsError:
-        kept = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-        shutil.copyfile(path, kept)
-        problems = [f"{path.name} has rows that cannot be read: they are left out; see {kept.name}"]
-    rows = read_rows(path, skip_damaged=True)
+    copy = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    if problem:
+        shutil.copyfile(path, copy)
+    rows = (row for _, row in _lines(path) if _has_update(row))
     with written_atomically(path) as unfinished, unfinished.open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows if row.get("update", 0) <= update)
+        file.writelines(json.dumps(row) + "\n" for row in rows if row and row["update"] <= update)
         sync(file)
-    return problems
+    if not problem:
+        return []
+    return [f"{path.name} has rows that cannot be read: they are left out; see {copy.name}"]
+
+
+def _has_update(row: dict[str, Any] | None) -> bool:
+    """Whether a row can be read, and says which update it is of."""
+    return row is not None and isinstance(row.get("update"), int)
 
 
 def write_json(path: Path, content: Any) -> None:

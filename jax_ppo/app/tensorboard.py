@@ -14,18 +14,21 @@ MAX_SEEDS = 64
 
 
 class EventLog:
-    """Event files in a folder per seed, written anew each time the log is opened.
+    """Event files in a folder per seed, written anew each time that `begin` is called.
 
     They hold nothing that metrics.jsonl does not, so a run that is resumed writes them again from
     there: a crash may have truncated the old files. Without tensorboardX nothing is written.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Start with an empty folder."""
-        remove_folder(folder)
+        """Nothing is written before `begin`."""
         self._folder = folder
         self._writers: dict[int, Any] = {}
         self._available = importlib.util.find_spec("tensorboardX") is not None
+
+    def begin(self) -> None:
+        """Start with an empty folder."""
+        remove_folder(self._folder)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows of metrics; entries that are not a number (no episode ended) are left out."""

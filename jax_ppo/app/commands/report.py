@@ -46,8 +46,8 @@ def doctor_command(options: DoctorOptions, console: Console) -> None:
     history = read_history(run)
     keep_compiled_programs()
     findings, failures = examine_run(run, history)
-    say(console, f"{run.path}: {len(history.updates)} of {run.config.num_updates} updates")
-    if len(history.updates) < MIN_UPDATES:
+    say(console, f"{run.path}: {history.num_updates} of {run.config.num_updates} updates")
+    if history.num_updates < MIN_UPDATES:
         say(console, f"(fewer than {MIN_UPDATES} show no trend: only the environment is examined)")
     for finding in findings:
         say(console, f"\n{finding}")

@@ -133,7 +133,7 @@ def examine(
         arrays: A checkpoint of it, which shows the kind of actions.
         probe: What the environment is like; None leaves the rules about it out.
     """
-    measured = set(history.metrics) if len(history.updates) >= MIN_UPDATES else set()
+    measured = set(history.metrics) if history.num_updates >= MIN_UPDATES else set()
     measured |= set() if probe is None else {"probe"}
     outputs = [array.shape[-1] for name, array in arrays.items() if "policy_head.bias" in name]
     continuous = any(name.endswith("log_std") for name in arrays)

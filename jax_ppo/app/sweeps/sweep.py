@@ -24,7 +24,7 @@ from jax_ppo.app import runs
 from jax_ppo.app.algorithms import make_algorithm
 from jax_ppo.app.errors import AppError
 from jax_ppo.app.evaluation import Agents, evaluate_agents
-from jax_ppo.app.history import History, seconds_at
+from jax_ppo.app.history import History, Recorder
 from jax_ppo.app.logs import CURVES, CurveLog
 from jax_ppo.app.memory import check_memory
 from jax_ppo.app.outcome import UNLIMITED_STEPS
@@ -303,16 +303,15 @@ def histories_of(sweep: Sweep) -> dict[int, History]:
     histories: dict[int, History] = {}
     num_agents = sweep.settings.num_agents
     for part in parts_of(sweep):
-        rows = list(runs.read_rows(part.path / "curves.jsonl"))
-        measured = [name for name in CURVES if rows and name in rows[0]]
-        columns = {name: np.array([row[name] for row in rows], float) for name in measured}
-        updates, steps = (np.array([row[name] for row in rows]) for name in ("update", "steps"))
-        seconds = seconds_at(updates, runs.read_rows(part.path / "timing.jsonl"))
-        for place, trial in enumerate(part.trials if rows else ()):
+        config = sweep.configs[part.trials[0]]
+        recorder = Recorder(range(len(part.trials) * num_agents), config.num_updates)
+        for row in runs.read_rows(part.path / "curves.jsonl"):
+            recorder.add({name: row[name] for name in CURVES if name in row}, row)
+        whole = recorder.history(runs.read_rows(part.path / "timing.jsonl"))
+        for place, trial in enumerate(part.trials if len(whole.updates) else ()):
             agents = slice(place * num_agents, (place + 1) * num_agents)
-            metrics = {name: values[:, agents] for name, values in columns.items()}
-            seeds = tuple(sweep.settings.seeds)
-            histories[trial] = History(seeds, updates, steps, seconds, metrics)
+            metrics = {name: values[:, agents] for name, values in whole.metrics.items()}
+            histories[trial] = replace(whole, seeds=tuple(sweep.settings.seeds), metrics=metrics)
     return histories
 
 
