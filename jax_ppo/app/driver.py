@@ -32,6 +32,7 @@ def drive(
     advance: Callable[[States, int], tuple[States, Any]],
     to_arrays: Callable[[States], Arrays],
     log: Log,
+    check_lock: Callable[[], None],
 ) -> States:
     """Train the agents of a run to the end: piece after piece, check, log, save.
 
@@ -43,6 +44,8 @@ def drive(
         advance: (states, number of updates) -> (states, metrics by name [updates, num_agents]).
         to_arrays: states -> what to write into a checkpoint.
         log: Takes the metrics.
+        check_lock: Raises AppError if another process may train in the folder; `only_trainer` gives
+            it.
 
     Returns:
         The trained agents.
@@ -58,16 +61,19 @@ def drive(
     if not list_checkpoints(run.checkpoints):
         write_checkpoint(run, update, to_arrays(states))
     saved = time.monotonic()
-    length = 1
+    length, first = 1, True
     with StopRequest() as stop, closing(log):
         while update < run.config.num_updates:
             started = time.monotonic()
             count = min(length, run.config.num_updates - update)
             states, metrics = advance(states, count)
+            check_lock()
             returns = log.add(metrics, update, count)
             seconds = time.monotonic() - started
             update += count
-            append_rows(run.timing, [{"update": update, "updates": count, "seconds": seconds}])
+            piece = {"update": update, "updates": count, "seconds": seconds, "first": first}
+            append_rows(run.timing, [piece])
+            first = False
             try:
                 display.advance(update, returns)
                 for warning in log.warnings(update - count, update, partial(to_arrays, states)):

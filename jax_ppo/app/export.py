@@ -39,7 +39,8 @@ def export_run(run: Run, framework: str, out: Path | None = None) -> Run:
         raise AppError(f"{run.path} is a run of {framework} already")
     arrays, update, _ = read_agents(run)
     convert = to_torch_layout if framework == "torch" else to_jax_layout
-    path = out or run.path.with_name(f"{run.path.name}-{framework}")
+    own = run.path.resolve()
+    path = out or own.with_name(f"{own.name}-{framework}")
     exported = create_run(path, run.config, run.settings, framework, algorithm=run.algorithm)
     write_checkpoint(exported, update, convert(arrays))
     return exported

@@ -28,7 +28,7 @@ class History:
     steps: np.ndarray
     """Environment steps of each agent after them [num_updates]."""
     seconds: np.ndarray
-    """Time that training had taken by then [num_updates]."""
+    """Time that training had taken by then, without compilation [num_updates]."""
     metrics: dict[str, np.ndarray]
     """By name [num_updates, num_agents]; NaN where there was nothing to measure."""
     num_updates: int = 0
@@ -118,13 +118,28 @@ def read_history(run: Run) -> History:
     return history
 
 
+def is_positive(value: Any) -> bool:
+    """Whether a value is a number greater than 0."""
+    return isinstance(value, (int, float)) and value > 0
+
+
 def seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndarray:
     """Seconds of training at the end of each update [num_updates], evenly within each piece.
 
-    `timing` has a row per piece: its last update, and how many seconds it took. A row that lacks
-    them is left out.
+    Without compilation: the first piece after a start, which contains it, counts as if it had been
+    as fast as the next one.
+
+    Args:
+        updates: Numbers of the updates [num_updates].
+        timing: A row per piece: its last `update`, how many `updates` and `seconds` it took, and
+            whether it was the `first` of a start. A row that lacks these numbers is left out.
     """
-    pieces = [(row.get("update"), row.get("seconds")) for row in timing]
-    numbers = [piece for piece in pieces if all(isinstance(x, (int, float)) for x in piece)]
-    ends, lengths = np.array([(0, 0.0), *numbers], float).T
-    return np.interp(updates, ends, np.cumsum(lengths))
+    names = ("update", "updates", "seconds")
+    sound = [row for row in timing if all(is_positive(row.get(n)) for n in names)]
+    ends = np.array([0, *(row["update"] for row in sound)], float)
+    counts, seconds = (np.array([row[n] for row in sound], float) for n in names[1:])
+    compiled = [i == 0 or bool(row.get("first")) for i, row in enumerate(sound)]
+    for i in range(len(sound) - 2, -1, -1):
+        if compiled[i]:
+            seconds[i] = min(seconds[i], counts[i] * seconds[i + 1] / counts[i + 1])
+    return np.interp(updates, ends, np.cumsum([0.0, *seconds]))

@@ -2,10 +2,12 @@
 
 import time
 from collections import deque
+from datetime import timedelta
 from typing import Self
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from jax_ppo.app.runs import Run
@@ -36,7 +38,7 @@ class Display:
             expand=True,
         )
         self._task = self._bar.add_task(
-            self._name, total=run.config.num_updates, status="compiling ..."
+            escape(self._name), total=run.config.num_updates, status="compiling ..."
         )
 
     def say(self, text: str) -> None:
@@ -64,7 +66,8 @@ class Display:
             agents = self._run.settings.num_agents
             times = f" x {agents} agents" if agents > 1 else ""
             steps = f"{update * self._run.config.batch_size:,} steps{times}"
-            self.say(f"{self._name}: {', '.join(filter(None, (steps, self._status())))}")
+            left = "" if finished else self._time_left(update)
+            self.say(f"{self._name}: {', '.join(filter(None, (steps, self._status(), left)))}")
 
     def __enter__(self) -> Self:
         """Show the bar, if there is a terminal to show it on."""
@@ -76,6 +79,14 @@ class Display:
         """Leave the bar as it stands."""
         if self._console.is_terminal:
             self._bar.stop()
+
+    def _time_left(self, update: int) -> str:
+        """How long the rest will take at the speed of the last pieces, where that is known."""
+        (t0, update0), (t1, update1) = self._times[0], self._times[-1]
+        if update1 == update0:
+            return ""
+        seconds = (self._run.config.num_updates - update) * (t1 - t0) / (update1 - update0)
+        return f"{timedelta(seconds=round(seconds))} left"
 
     def _status(self) -> str:
         """Speed, and the mean over the agents of the last episode returns."""

@@ -1,6 +1,5 @@
 """Pages about runs: everything about one run, or a comparison of several."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,13 @@ import numpy as np
 from jax_ppo.app.checkpoints import from_arrays, list_checkpoints, read_checkpoint
 from jax_ppo.app.doctor.rules import examine_run
 from jax_ppo.app.history import History, read_history
+from jax_ppo.app.outcome import summary_of
 from jax_ppo.app.plots import page
-from jax_ppo.app.plots.curves import compared_curves, curve_of, dashboard, learning_curve
+from jax_ppo.app.plots.curves import Curve, compared_curves, curve_of, dashboard, learning_curve
 from jax_ppo.app.plots.picture import Bars, Panel, Picture, Points, Span
-from jax_ppo.app.runs import Run, read_rows
+from jax_ppo.app.runs import Run, json_of, read_rows
 from jax_ppo.app.runtime import jit_with_options
-from jax_ppo.app.statistics import show_number
+from jax_ppo.app.statistics import show_number, show_spread
 from jax_ppo.app.training import initial_states, population_of, shapes_of
 from jax_ppo.config import PPOConfig, changed_fields
 from jax_ppo.devices import train_updates
@@ -25,9 +25,17 @@ from jax_ppo.types import TrainState
 from jax_ppo.variants.clip_anatomy import ClipAnatomy, clip_anatomy
 from jax_ppo.variants.policy_gradient import NO_CLIPPING
 
-RESULTS = ("run", "environment", "algorithm", "trained by", "agents", "steps each", "seconds")
+RESULTS = (
+    "run",
+    "environment",
+    "algorithm",
+    "trained by",
+    "agents",
+    "steps each",
+    "seconds without compilation",
+)
 """Columns of the table of results, before those of the returns."""
-RETURNS = ("return, last tenth", "evaluation: IQM", "95% interval")
+RETURNS = ("return, last tenth", "evaluation: IQM (mean of few)", "95% interval (each of few)")
 
 
 ANATOMY_AT = 0.1
@@ -56,7 +64,7 @@ def write_report(run: Run) -> Path:
     advice = [f"{f}. Try: {f.rule.advice} ({f.rule.source})" for f in findings] + failures
     default = vars(PPOConfig())
     changed = changed_fields(PPOConfig(), run.config).items()
-    starts = read_rows(run.path / "starts.jsonl")
+    starts = read_rows(run.path / "starts.jsonl", skip_damaged=True)
     parts = [
         page.heading("Result"),
         _results_table({run.path.name: run}, {run.path.name: history}),
@@ -91,13 +99,26 @@ def write_comparison(runs: Mapping[str, Run], out: Path) -> None:
     ]
     rows = [[name, *(str(config[field]) for field in fields)] for name, config in configs.items()]
     parts = [
-        *page.figures(out.parent, {out.name: compared_curves(_comparison_title(runs), curves)}),
+        *page.figures(out.parent, _comparisons(runs, curves, out.name)),
         page.heading("Results"),
         _results_table(runs, histories),
         page.heading("Fields of the config that differ"),
         page.table(("run", *fields), rows) if fields else page.paragraph("None."),
     ]
     page.write_page(out.with_name(f"{out.name}.html"), "Comparison of runs", parts)
+
+
+def _comparisons(
+    runs: Mapping[str, Run], curves: Mapping[str, Curve], name: str
+) -> dict[str, Picture]:
+    """A picture for each environment, whose returns have a scale of their own."""
+    envs = list(dict.fromkeys(run.config.env_id for run in runs.values()))
+    pictures = {}
+    for number, env_id in enumerate(envs, 1):
+        own = {key: run for key, run in runs.items() if run.config.env_id == env_id}
+        picture = compared_curves(_comparison_title(own), {key: curves[key] for key in own})
+        pictures[name if number == 1 else f"{name}-{number}"] = picture
+    return pictures
 
 
 def _comparison_title(runs: Mapping[str, Run]) -> str:
@@ -122,13 +143,13 @@ def _results_table(runs: Mapping[str, Run], histories: Mapping[str, History]) ->
 
 
 def _evaluation_cells(run: Run) -> tuple[str, str]:
-    """IQM over the agents at the end of training, and its interval."""
+    """Score of the agents' mean returns at the end of training, and its spread."""
     file = run.path / "evaluation.json"
     if not file.is_file():
         return "not evaluated", ""
-    over_seeds = json.loads(file.read_text())["over_seeds"]
-    low, high = show_number(over_seeds["ci_low"]), show_number(over_seeds["ci_high"])
-    return show_number(over_seeds["iqm"]), f"{low} to {high}"
+    with json_of(file) as content:
+        summary = summary_of(content["over_seeds"])
+    return show_number(summary.score), show_spread(summary)
 
 
 def _late_return(history: History) -> float:

@@ -14,15 +14,17 @@ lock                  held by the process that trains
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from filelock import FileLock, Timeout
 
@@ -56,7 +58,8 @@ class RunSettings:
     """Devices to train on, at most, in each process; each core of a CPU is one. None: all."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for settings that are out of range."""
+        """Raise ConfigError for settings of the wrong type, or out of range."""
+        check_types(self)
         minima = {"seed": 0, "num_agents": 1, "checkpoint_seconds": 0, "keep_checkpoints": 1}
         for name, minimum in {**minima, "devices": 1}.items():
             value = getattr(self, name)
@@ -90,6 +93,10 @@ class Run:
     id: str = ""
     """What tells its checkpoints from those of other runs; empty in runs of older versions."""
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a field of the wrong type."""
+        check_types(self)
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
@@ -106,21 +113,49 @@ class Run:
         return self.path / "timing.jsonl"
 
 
+SCALARS = {bool, int, float, str, type(None)}
+"""The types of fields that `check_types` knows."""
+
+
+def check_types(record: Any) -> None:
+    """Raise ConfigError if a field of a dataclass is no number or text, although it should be.
+
+    A whole number counts as a float, and True as neither.
+    """
+    for name, hint in get_type_hints(type(record)).items():
+        kinds, value = set(get_args(hint) or (hint,)), getattr(record, name)
+        right = type(value) in kinds or (float in kinds and type(value) is int)
+        if kinds <= SCALARS and not right:
+            names = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise ConfigError(f"{name} must be of type {names}, got {value!r}")
+
+
 @contextmanager
-def only_trainer(run: Run) -> Iterator[None]:
+def only_trainer(run: Run) -> Iterator[Callable[[], None]]:
     """Lock a folder against other processes that train; AppError if it is locked.
 
-    The lock ends with the process, however that ends; only the file stays.
+    The lock ends with the process, however that ends; only the file stays. What is given raises
+    AppError if that file was removed: then another process can lock the folder too.
     """
+    file = run.path / "lock"
     try:
-        with FileLock(run.path / "lock", timeout=0):
+        with FileLock(file, timeout=0):
+            locked = file.stat().st_ino
             for folder in (run.path, run.checkpoints):
                 for name in WRITTEN_IN_TRAINING:
                     for unfinished in folder.glob(f".{name}-*{UNFINISHED}"):
                         unfinished.unlink()  # left over from a process that was killed
-            yield
+            yield partial(_check_lock, file, locked)
     except Timeout:
         raise AppError(f"{run.path} is being trained by another process") from None
+
+
+def _check_lock(file: Path, locked: int) -> None:
+    if not file.exists() or file.stat().st_ino != locked:
+        raise AppError(
+            f"{file} was removed, so that another process may be training in {file.parent}: "
+            "stopped, without writing anything more"
+        )
 
 
 def create_run(
@@ -180,9 +215,26 @@ def described(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     """
     if not file.is_file():
         raise AppError(f"{file.parent} is not a {kind} folder: it has no {file.name}")
+    with json_of(file) as content:
+        if not isinstance(content, dict):
+            raise TypeError("it holds no fields")
+        yield content
+
+
+@contextmanager
+def json_of(file: Path) -> Iterator[Any]:
+    """The content of a JSON file, inside a `with` block.
+
+    Raises:
+        AppError: It cannot be read, or the block cannot use its content.
+    """
     try:
-        yield json.loads(file.read_text())
-    except (ValueError, KeyError, TypeError) as error:
+        yield json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise AppError(f"{file} cannot be read: it is nested too deeply") from error
+    except KeyError as error:
+        raise AppError(f"{file} cannot be read: it has no {error}") from error
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise AppError(f"{file} cannot be read: {error}") from error
 
 
@@ -325,7 +377,11 @@ def unfinished_path(path: Path) -> Path:
 
 
 def new_folder(parent: str, name: str) -> Path:
-    """A path under the current folder that does not exist yet: parent/name-time."""
+    """A path under the current folder that does not exist yet: parent/name-time.
+
+    Characters of the name that some system does not take in file names become hyphens.
+    """
+    name = re.sub(r"[^\w.-]+", "-", name)
     return Path(parent) / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')}"
 
 

@@ -86,22 +86,21 @@ def train_population(run: Run, population: Population, display: Display, *, log:
         AppError: The run was exported and holds only what it takes to act, or another process
             trains in its folder.
     """
-    with only_trainer(run):
+    with only_trainer(run) as check_lock:
         states, update = _start(run, population, display)
         if update:
             _say_if_devices_differ(run, display)
         flags = {name: jax.config.values[name] for name in RECORDED_FLAGS}
         record_start(run, jax.default_backend(), [str(device) for device in jax.devices()], **flags)
         layout = plan_run(run.config, run.settings)
+        driven = partial(drive, run, to_arrays=to_arrays, log=log, check_lock=check_lock)
         advance = partial(_advance, population=population, layout=layout)
         if jax.process_count() == 1:
             states = jax.device_put(states, state_shardings(layout, run.settings.num_agents))
-            return drive(
-                run, states, update, display, advance=advance, to_arrays=to_arrays, log=log
-            )
+            return driven(states, update, display, advance=advance)
         states, lead = broadcast_arrays(states, layout.mesh()), partial(_lead, advance)
         try:
-            return drive(run, states, update, display, advance=lead, to_arrays=to_arrays, log=log)
+            return driven(states, update, display, advance=lead)
         finally:
             broadcast_number(0)
 
@@ -112,6 +111,8 @@ def _start(run: Run, population: Population, display: Display) -> tuple[TrainSta
     for problem in problems:
         display.say(f"{problem}; going back to update {update}")
     if arrays is None:
+        if run.metrics.exists():
+            display.say(f"{run.path} has no checkpoint that can be read: it begins anew")
         return initial_states(population), 0
     if "key" not in arrays:
         raise AppError(f"{run.path} was exported: its agents can be evaluated, but not trained on")
@@ -121,7 +122,8 @@ def _start(run: Run, population: Population, display: Display) -> tuple[TrainSta
 def _say_if_devices_differ(run: Run, display: Display) -> None:
     """A message if a run was last trained on another number of devices."""
     starts = list(read_rows(run.path / "starts.jsonl", skip_damaged=True))
-    before = len(starts[-1].get("devices", ())) if starts else 0
+    devices = starts[-1].get("devices") if starts else None
+    before = len(devices) if isinstance(devices, list) else 0
     if before and before != len(jax.devices()):
         display.say(
             f"trained on {before} devices before, now on {len(jax.devices())}: sums are rounded in "

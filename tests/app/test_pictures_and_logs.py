@@ -14,7 +14,7 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from jax_ppo.app.errors import AppError
-from jax_ppo.app.history import History, Recorder, read_history
+from jax_ppo.app.history import History, Recorder, read_history, seconds_at
 from jax_ppo.app.logs import RunLog
 from jax_ppo.app.plots.curves import curve_of, learning_curve
 from jax_ppo.app.plots.picture import write_png
@@ -181,10 +181,26 @@ def test_curves_weigh_updates_by_episodes() -> None:
         {"episode_return": 5.0, "num_episodes": 1},
     ]
     rows = [{"update": i, "steps": 5 * i, "seed": 7, **row} for i, row in enumerate(rows, 1)]
-    curve = curve_of(history_of(rows, [7], [{"update": 4, "seconds": 8.0}]), num_bins=2)
+    timing = [{"update": 4, "updates": 4, "seconds": 8.0}]
+    curve = curve_of(history_of(rows, [7], timing), num_bins=2)
     np.testing.assert_array_equal(curve.steps, [5.0, 15.0])
     np.testing.assert_array_equal(curve.seconds, [2.0, 6.0])
     np.testing.assert_array_equal(curve.returns, [[30.0, 5.0]])
+
+
+def test_time_is_without_compilation() -> None:
+    """A first piece of 10 s counts as its neighbour does, 2 s an update; damaged rows do not."""
+    timing = [
+        {"update": 1, "updates": 1, "seconds": 10.0, "first": True},
+        {"update": 3, "updates": 2, "seconds": 4.0, "first": False},
+        {"update": 4, "updates": 1, "seconds": 30.0, "first": True},
+        {"update": 6, "updates": 2, "seconds": 2.0},
+        {"update": "many", "updates": 2, "seconds": 2.0},
+        {"update": 7},
+    ]
+    found = seconds_at(np.arange(1, 7), timing)
+    np.testing.assert_allclose(found, [2.0, 4.0, 6.0, 7.0, 8.0, 9.0])
+    np.testing.assert_allclose(seconds_at(np.array([2]), timing[:1]), [10.0])
 
 
 def test_an_update_that_was_not_written_atomically_is_left_out() -> None:

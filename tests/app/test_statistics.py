@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jax_ppo.app.statistics import interquartile_mean, summarize
+from jax_ppo.app.statistics import interquartile_mean, show_score, summarize
 
 
 def test_interquartile_mean_by_hand() -> None:
@@ -13,15 +13,26 @@ def test_interquartile_mean_by_hand() -> None:
 
 
 def test_summary_by_hand() -> None:
-    summary = summarize(np.array([4.0, 1.0, 1000.0, 2.0]))
-    assert (summary.mean, summary.median, summary.iqm) == (251.75, 3.0, 3.0)
-    assert (summary.minimum, summary.maximum, summary.num_values) == (1.0, 1000.0, 4)
+    summary = summarize(np.array([4.0, 1.0, 1000.0, 2.0, 3.0, 5.0]))
+    assert (summary.median, summary.iqm, summary.score) == (3.5, 3.5, 3.5)
+    assert summary.mean == pytest.approx(1015 / 6)
+    assert (summary.minimum, summary.maximum, summary.num_values) == (1.0, 1000.0, 6)
     assert summary.ci_low <= summary.iqm <= summary.ci_high
+    assert summary.values == ()
+    assert show_score(summary).startswith("IQM 3.5 (95% interval ")
 
 
-@pytest.mark.parametrize("values", [[5.0], [5.0, 5.0, 5.0]])
-def test_no_spread_no_interval(values: list[float]) -> None:
-    summary = summarize(np.array(values))
+def test_of_few_values_each_is_shown() -> None:
+    """The quartiles of two are the two, and their interval would be from one to the other."""
+    summary = summarize(np.array([7.0, 7.5]))
+    assert (summary.score, summary.mean, summary.values) == (7.25, 7.25, (7.0, 7.5))
+    assert np.isnan([summary.iqm, summary.ci_low, summary.ci_high]).all()
+    assert show_score(summary) == "mean 7.25 (7, 7.5)"
+    assert show_score(summarize(np.array([7.0]))) == "mean 7"
+
+
+def test_no_spread_no_interval() -> None:
+    summary = summarize(np.full(5, 5.0))
     assert (summary.ci_low, summary.iqm, summary.ci_high) == (5.0, 5.0, 5.0)
 
 

@@ -76,8 +76,8 @@ def test_tables(swept: Sweep) -> None:
     best = ranking[0]["trial"]
     returns = [float(row["episode_return"]) for row in rows if row["trial"] == best]
     assert float(ranking[0]["mean"]) == pytest.approx(np.mean(returns))
-    iqms = [float(row["iqm"]) for row in ranking]
-    assert iqms == sorted(iqms, reverse=True)
+    scores = [float(row["score"]) for row in ranking]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_pictures(swept: Sweep) -> None:
@@ -143,8 +143,8 @@ def test_what_diverged_comes_last() -> None:
     ranked = rank(outcomes)
     assert [entry.trial for entry in ranked] == [2, 0, 4, 3, 1]
     assert [entry.diverged for entry in ranked] == [0, 0, 0, 1, 2]
-    assert [entry.summary.iqm for entry in ranked[:4]] == [5, 3, 1, 99]
-    assert np.isnan(ranked[4].summary.iqm)
+    assert [entry.summary.score for entry in ranked[:4]] == [5, 3, 1, 99]
+    assert np.isnan(ranked[4].summary.score)
 
 
 def test_a_sweep_is_read_as_it_was_written(swept: Sweep, tmp_path: Path) -> None:
@@ -190,11 +190,11 @@ def test_adaptive_search(tmp_path: Path) -> None:
 
 def test_ranking_by_hand() -> None:
     outcomes = [
-        Outcome(0, seed, value, False) for seed, value in enumerate([0.0, 10.0, 10.0, 100.0])
+        Outcome(0, seed, value, False) for seed, value in enumerate([0.0, 10.0, 10.0, 10.0, 100.0])
     ] + [Outcome(1, seed, value, seed == 0) for seed, value in enumerate([9.0, 11.0, 12.0, 13.0])]
     first, second = rank(outcomes)
-    assert (first.trial, first.summary.iqm, first.diverged) == (0, 10.0, 0)
-    assert (second.trial, second.summary.iqm, second.diverged) == (1, 12.0, 1)
+    assert (first.trial, first.summary.score, first.diverged) == (0, 10.0, 0)
+    assert (second.trial, second.summary.score, second.diverged) == (1, 12.0, 1)
 
 
 @given(st.integers(1, 6), st.integers(0, 100))

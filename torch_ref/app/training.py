@@ -37,8 +37,17 @@ def train_run(run: Run, display: Display) -> list[TrainState]:
     algorithm = ppo(run.config)
     states = [algorithm.init(torch.Generator().manual_seed(seed)) for seed in run.settings.seeds]
     advance = partial(_advance, algorithm=algorithm)
-    with only_trainer(run):
-        return drive(run, states, 0, display, advance=advance, to_arrays=to_arrays, log=RunLog(run))
+    with only_trainer(run) as check_lock:
+        return drive(
+            run,
+            states,
+            0,
+            display,
+            advance=advance,
+            to_arrays=to_arrays,
+            log=RunLog(run),
+            check_lock=check_lock,
+        )
 
 
 def to_arrays(states: list[TrainState]) -> Arrays:

@@ -13,7 +13,7 @@ from jax_ppo.app.command_line import Command, RunOptions, check_episodes, check_
 from jax_ppo.app.export import export_run
 from jax_ppo.app.framework import Framework, load_with_warnings, open_own_run, open_trusted_run
 from jax_ppo.app.history import read_history
-from jax_ppo.app.outcome import report, report_table
+from jax_ppo.app.outcome import report, report_line, report_table
 from jax_ppo.app.plots.curves import learning_curve
 from jax_ppo.app.plots.picture import write_png
 from jax_ppo.app.progress import Display
@@ -21,6 +21,9 @@ from jax_ppo.app.runs import Run, RunSettings, create_run, write_json
 from jax_ppo.app.runtime import is_leader
 from jax_ppo.config import PPOConfig
 from jax_ppo.presets import preset
+
+TABLE_WIDTH = 200
+"""More characters than the table of results has."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,11 @@ def evaluate(
     content = report(results, run.settings.seeds)
     how = "sampled" if sampled else "most probable"
     title = f"{run.config.env_id}: episode return, {num_episodes} episodes, {how} actions"
-    console.print(report_table(content, title))
+    # A terminal that is narrower than the table folds its lines, and nothing is cut off.
+    wide = Console(file=console.file, width=TABLE_WIDTH, force_terminal=console.is_terminal)
+    wide.print(report_table(content, title))
+    if len(content["per_seed"]) > 1:
+        say(console, report_line(content))
     unfinished = sum(row["unfinished"] for row in content["per_seed"].values())
     if unfinished:
         say(console, f"{unfinished} episodes did not end within the step limit")

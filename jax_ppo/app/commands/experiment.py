@@ -16,7 +16,7 @@ from jax_ppo.app.experiments.catalogue import CARTPOLE, EXPERIMENTS, Experiment,
 from jax_ppo.app.plots import page
 from jax_ppo.app.plots import sweep as plots
 from jax_ppo.app.runs import RunSettings, new_folder, write_json
-from jax_ppo.app.statistics import show_iqm
+from jax_ppo.app.statistics import show_score
 from jax_ppo.app.sweeps import sweep as sweeps
 from jax_ppo.app.sweeps.sweep import Sweep
 from jax_ppo.config import PPOConfig, unknown_name
@@ -109,7 +109,7 @@ def run_experiment(
     introduction = (plots.title_of(sweep).split("\n")[1], experiment.text)
     parts = [*map(page.paragraph, introduction), page.heading("Results"), page.bullets(claims)]
     for entry in ranked:
-        say(console, f"  {sweep.names[entry.trial]:<28} {show_iqm(entry.summary)}")
+        say(console, f"  {sweep.names[entry.trial]:<28} {show_score(entry.summary)}")
     return claims, write_sweep_page(sweep, ranked, pictures, experiment.question, parts)
 
 

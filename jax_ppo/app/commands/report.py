@@ -14,7 +14,7 @@ from jax_ppo.app.errors import AppError
 from jax_ppo.app.framework import open_trusted_run
 from jax_ppo.app.history import read_history
 from jax_ppo.app.reports import write_comparison, write_report
-from jax_ppo.app.runs import RunSettings, open_run
+from jax_ppo.app.runs import RunSettings, new_folder, open_run
 from jax_ppo.app.runtime import keep_compiled_programs, set_up
 
 
@@ -36,8 +36,9 @@ class CompareOptions:
         default_factory=tuple
     )
     """Run folders."""
-    out: Path = Path("comparison")
-    """What to write: OUT.html and OUT.png; a name with either ending stands for both."""
+    out: Path | None = None
+    """What to write: OUT.html and OUT.png; a name with either ending stands for both. None:
+    comparison-TIME."""
 
 
 def doctor_command(options: DoctorOptions, console: Console) -> None:
@@ -70,7 +71,8 @@ def compare_command(options: CompareOptions, console: Console) -> None:
     """jax-ppo compare."""
     if len(options.runs) < 2:
         raise UsageError("at least two runs can be compared: jax-ppo compare RUN RUN ...")
-    out = options.out.with_suffix("") if options.out.suffix in {".html", ".png"} else options.out
+    out = new_folder(".", "comparison") if options.out is None else options.out
+    out = out.with_suffix("") if out.suffix in {".html", ".png"} else out
     if not out.parent.is_dir():
         raise AppError(f"cannot write {out}.html: there is no folder {out.parent}")
     runs = {name: open_run(path) for name, path in _names(options.runs).items()}

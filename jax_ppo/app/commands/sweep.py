@@ -16,7 +16,7 @@ from jax_ppo.app.plots import page
 from jax_ppo.app.plots import sweep as plots
 from jax_ppo.app.plots.picture import Picture
 from jax_ppo.app.runs import RunSettings, new_folder
-from jax_ppo.app.statistics import show_iqm
+from jax_ppo.app.statistics import show_score
 from jax_ppo.app.sweeps import sweep as sweeps
 from jax_ppo.app.sweeps.adaptive import propose_trials
 from jax_ppo.app.sweeps.search_space import Range, Search, draw_trials, parse_search
@@ -119,7 +119,7 @@ def finish_sweep(sweep: Sweep, console: Console) -> None:
     for place, entry in enumerate(ranked[:SHOWN], 1):
         bad = f"  ({entry.diverged} diverged)" if entry.diverged else ""
         trial = describe_trial(sweep.trials[entry.trial])
-        say(console, f"{place:3d}.  {show_iqm(entry.summary)}  {trial}{bad}")
+        say(console, f"{place:3d}.  {trial}: {show_score(entry.summary)}{bad}")
     say(console, f"written to {sweep.path}")
 
 

@@ -20,7 +20,7 @@ from jax_ppo.config import PPOConfig
 from jax_ppo.presets import preset
 
 CARTPOLE = preset("CartPole-v1").replace(total_steps=100_000)
-QUANTITIES = {"training_return": "mean training return", "iqm": "evaluation return"}
+QUANTITIES = {"training_return": "mean training return", "score": "evaluation return"}
 """What claims compare besides metrics: methods of `Results`, and their names in texts."""
 
 
@@ -30,9 +30,9 @@ class Results(NamedTuple):
     ranked: Mapping[str, Ranked]
     histories: Mapping[str, History]
 
-    def iqm(self, name: str) -> float:
-        """Interquartile mean over the agents of their evaluation returns."""
-        return self.ranked[name].summary.iqm
+    def score(self, name: str) -> float:
+        """IQM over the agents of their evaluation returns, or the mean of few."""
+        return self.ranked[name].summary.score
 
     def training_return(self, name: str) -> float:
         """Mean return of all episodes of training: it rises with the speed of learning."""
@@ -71,7 +71,7 @@ class Claim(NamedTuple):
     def measure(self, results: Results) -> tuple[float, float]:
         """The two numbers that are compared; the first should be greater."""
         if self.quantity.startswith("within "):
-            difference = results.iqm(self.first) - results.iqm(self.second)
+            difference = results.score(self.first) - results.score(self.second)
             return float(self.quantity.split()[1]), abs(difference)
         first, second = (results.value(name, self.quantity) for name in (self.first, self.second))
         return first, second

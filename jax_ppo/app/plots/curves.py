@@ -6,15 +6,17 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_ppo.app.history import History
-from jax_ppo.app.plots.picture import Level, Line, Mark, Panel, Picture
+from jax_ppo.app.plots.picture import GREY, Level, Line, Mark, Panel, Picture
 from jax_ppo.app.runs import Run
-from jax_ppo.app.statistics import interval_of_curves
+from jax_ppo.app.statistics import MIN_VALUES, interval_of_curves
 
 NUM_BINS = 100
 """Points of a learning curve: each is the mean of the episodes that ended between two of them."""
 
 MAX_BANDS = 4
 """So many curves can have an interval each."""
+MAX_COLOURED = 8
+"""So many curves have a colour each; further ones are grey."""
 
 STEPS_LABEL = "environment steps of each agent"
 
@@ -25,7 +27,7 @@ class Curve(NamedTuple):
     steps: np.ndarray
     """Environment steps of each agent, at the middle of each stretch [num_points]."""
     seconds: np.ndarray
-    """Time that training had taken by then [num_points]."""
+    """Time that training had taken by then, without compilation [num_points]."""
     returns: np.ndarray
     """[num_agents, num_points]; NaN where no episode ended."""
 
@@ -52,7 +54,7 @@ def curve_of(history: History, num_bins: int = NUM_BINS) -> Curve:
 def learning_curve(run: Run, history: History) -> Picture:
     """Episode return against steps and against time, a faint line per agent and their IQM."""
     curve, several = curve_of(history), len(history.seeds) > 1
-    label = "IQM over agents, 95% interval" if several else "episode return"
+    label = _kind_of(curve) if several else "episode return"
     spread = [Line("one agent", curve.steps, row, faint=True) for row in curve.returns if several]
     lines = (*spread, _summary_line(label, curve, curve.steps))
     by_time = (_summary_line(label, curve, curve.seconds),)
@@ -63,10 +65,15 @@ def learning_curve(run: Run, history: History) -> Picture:
 
 
 def compared_curves(title: str, curves: Mapping[str, Curve], against_time: bool = True) -> Picture:
-    """Learning curves, by their names in the legend, against steps and (if asked) against time."""
+    """Learning curves, by their names in the legend, against steps and (if asked) against time.
+
+    Of many curves the first MAX_COLOURED stand out: give the best first.
+    """
     what = ""
     if any(len(curve.returns) > 1 for curve in curves.values()):
-        what = ": IQM over agents" + (", 95% interval" if len(curves) <= MAX_BANDS else "")
+        kinds = {_kind_of(curve) for curve in curves.values()}
+        kind = kinds.pop() if len(kinds) == 1 else "IQM over agents (mean of few)"
+        what = f": {kind if len(curves) <= MAX_BANDS else kind.split(',')[0]}"
     axes = ("steps", "seconds") if against_time else ("steps",)
     panels = tuple(_returns_panel(axis, _lines(curves, axis), what) for axis in axes)
     return Picture(title, panels, columns=len(panels))
@@ -84,27 +91,39 @@ def name_seeds(seeds: Sequence[int]) -> str:
 
 
 def _lines(curves: Mapping[str, Curve], x: str) -> tuple[Line, ...]:
-    """A line for each run; the bands of many would hide one another."""
+    """A line for each run; the bands of many would hide one another, and so would their colours."""
     lines = tuple(
         _summary_line(name, curve, getattr(curve, x), colour)
         for colour, (name, curve) in enumerate(curves.items())
     )
-    if len(lines) > MAX_BANDS:
-        return tuple(line._replace(low=None, high=None) for line in lines)
-    return lines
+    if len(lines) <= MAX_BANDS:
+        return lines
+    bare = [line._replace(low=None, high=None) for line in lines]
+    others = [
+        line._replace(label="the others", colour=GREY, faint=True) for line in bare[MAX_COLOURED:]
+    ]
+    return (*others, *bare[:MAX_COLOURED])
 
 
 def _summary_line(label: str, curve: Curve, x: np.ndarray, colour: int = 0) -> Line:
-    """The interquartile mean over the agents, with its interval."""
-    middle, low, high = interval_of_curves(_without_gaps(curve.returns))
-    if len(curve.returns) == 1:
-        return Line(label, x, middle, colour=colour)
+    """The interquartile mean over the agents, with its interval; the mean of few agents."""
+    curves = _without_gaps(curve.returns)
+    if len(curves) < MIN_VALUES:
+        return Line(label, x, curves.mean(axis=0), colour=colour)
+    middle, low, high = interval_of_curves(curves)
     return Line(label, x, middle, low, high, colour)
+
+
+def _kind_of(curve: Curve) -> str:
+    """What is drawn of several agents."""
+    return (
+        "mean over agents" if len(curve.returns) < MIN_VALUES else "IQM over agents, 95% interval"
+    )
 
 
 def _returns_panel(axis: str, lines: tuple[Line, ...], what: str = "") -> Panel:
     """Returns against steps or seconds; `what` names the lines where the legend does not."""
-    seconds = "time of all agents together, with compilation (s)"
+    seconds = "time of all agents together, without compilation (s)"
     title, label = {"steps": ("steps", STEPS_LABEL), "seconds": ("time", seconds)}[axis]
     y_label = "episode return (sum of rewards)"
     return Panel(f"against {title}{what}", label, y_label, lines, from_zero=True)

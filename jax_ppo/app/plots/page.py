@@ -15,6 +15,7 @@ img { max-width: 100% }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: .3em .8em; text-align: right; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left }
+.wide { overflow-x: auto }
 pre { background: #f6f6f6; padding: 1em; overflow-x: auto }
 """
 
@@ -45,7 +46,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    content = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="wide"><table>{content}</table></div>'
 
 
 def figures(folder: Path, pictures: Mapping[str, Picture]) -> list[str]:
@@ -64,7 +66,8 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Write a page, atomically, of parts that the functions of this module return."""
     name = html.escape(title)
     text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title>'
         f"<style>{STYLE}</style></head><body><h1>{name}</h1>{''.join(parts)}</body></html>\n"
     )
     with written_atomically(path) as unfinished:

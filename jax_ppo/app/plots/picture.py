@@ -23,6 +23,8 @@ COLOURS = (
 
 Source: Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and four more.
 """
+GREY = -1
+"""Colour of what stands behind the rest."""
 PANEL_SIZE = {1: (8.0, 4.5), 2: (6.0, 3.6)}
 """Width and height of a panel in inches, by the number of columns; from three on, SMALL_PANEL."""
 SMALL_PANEL = (4.6, 3.0)
@@ -48,7 +50,7 @@ class Line(NamedTuple):
     high: np.ndarray | None = None
     """[n]."""
     colour: int = 0
-    """Index into COLOURS."""
+    """Index into COLOURS, or GREY."""
     faint: bool = False
     """One of many that only show the spread."""
 
@@ -144,6 +146,8 @@ class Panel:
     """Whether the x axis starts at 0."""
     x_names: tuple[str, ...] = ()
     """Names at x = 0, 1, ...; empty: numbers."""
+    y_range: tuple[float, float] | None = None
+    """Ends of the y axis; None: as the marks need."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     if panel.from_zero:
         axes.set_xlim(left=0)
+    if panel.y_range is not None:
+        axes.set_ylim(*panel.y_range)
     if panel.x_names:
         turned = len(panel.x_names) > MANY_NAMES
         look: dict[str, Any] = (
@@ -233,7 +239,7 @@ def _legend_of(axes: Axes) -> dict[str, Artist]:
 
 
 def _colour(mark: Line | Points | Bars) -> str:
-    return COLOURS[mark.colour % len(COLOURS)]
+    return "0.6" if mark.colour == GREY else COLOURS[mark.colour % len(COLOURS)]
 
 
 def _label(mark: Mark) -> str:

@@ -1,6 +1,7 @@
 """Plots of a sweep: the ranking, each field's effect, and learning curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,15 @@ import numpy as np
 from jax_ppo.app.history import History
 from jax_ppo.app.plots.curves import (
     GAUGES,
+    MAX_COLOURED,
     STEPS_LABEL,
     compared_curves,
     curve_of,
     median_line,
     thin,
 )
-from jax_ppo.app.plots.picture import COLOURS, Line, Panel, Picture, Points
-from jax_ppo.app.statistics import show_number
+from jax_ppo.app.plots.picture import GREY, Line, Panel, Picture, Points
+from jax_ppo.app.statistics import MIN_VALUES, show_number, show_spread
 from jax_ppo.app.sweeps.sweep import Ranked, Sweep, show_value
 
 SCORE_LABEL = "evaluation return"
@@ -25,6 +27,8 @@ NUM_BINS = 40
 """Points of a learning curve."""
 MANY_TRIALS = 40
 """More of them are drawn as small points."""
+NARROWEST = 0.05
+"""Half the height of a y axis, at least, as a share of the largest return."""
 MAX_VALUES = 8
 """So many different values have names on the axis; more are drawn as numbers."""
 
@@ -32,33 +36,47 @@ MAX_VALUES = 8
 def ranking_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     """The best trials with the intervals of their IQM."""
     best = ranked[:MAX_RANKED]
-    iqm, low, high = np.array([(s.iqm, s.ci_low, s.ci_high) for _, s, _ in best]).T
-    label = "IQM over agents, 95% interval"
-    points = Points(label, np.arange(len(best), dtype=float), iqm, low, high)
+    summaries = [entry.summary for entry in best]
+    scores, low, high = np.array([(s.score, s.ci_low, s.ci_high) for s in summaries]).T
+    places = np.arange(len(best), dtype=float)
+    each = [(place, v) for place, s in enumerate(summaries) for v in s.values if s.num_values > 1]
+    label = "mean over agents" if each else "IQM over agents, 95% interval"
+    marks = [Points(label, places, scores, *(() if np.isnan(low).all() else (low, high)))]
+    if each:
+        x, y = np.array(each, float).T
+        marks.append(Points("one agent", x, y, colour=GREY, faint=True))
     names = tuple(f"{place}: {_short(sweep, e.trial)}" for place, e in enumerate(best, 1))
     left_out = f", {len(best)} of {len(ranked)}" if len(best) < len(ranked) else ""
-    panel = Panel(f"trials, best first{left_out}", "", SCORE_LABEL, (points,), x_names=names)
+    panel = Panel(f"trials, best first{left_out}", "", SCORE_LABEL, tuple(marks), x_names=names)
     return Picture(title_of(sweep, "ranking"), (panel,))
 
 
 def marginal_picture(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
-    """For each field, the score of every trial against its value, and the mean of each value."""
-    panels = tuple(_marginal(sweep, ranked, name) for name in sweep.fields)
+    """For each field, the score of every trial against its value, and the mean of each value.
+
+    All panels have one y axis, which is never so narrow that noise looks like an effect.
+    """
+    ends = [x for _, s, _ in ranked for x in (s.minimum, s.maximum) if np.isfinite(x)] or [0.0]
+    low, high = min(ends), max(ends)
+    room = max(0.05 * (high - low), NARROWEST * max(abs(low), abs(high)) - 0.5 * (high - low))
+    y_range = None if room == 0 else (low - room, high + room)
+    panels = tuple(
+        replace(_marginal(sweep, ranked, name), y_range=y_range) for name in sweep.fields
+    )
     return Picture(title_of(sweep, "effect of each field"), panels, min(len(panels), 3))
 
 
 def curves_picture(
     sweep: Sweep, ranked: Sequence[Ranked], histories: Mapping[int, History]
 ) -> Picture:
-    """The learning curves of the best trials."""
-    shown = [entry.trial for entry in ranked[: len(COLOURS)]]
-    left_out = f" of the best {len(shown)} of {len(ranked)}" if len(shown) < len(ranked) else ""
+    """The learning curves of all trials: the best ones in colours, with their names."""
     curves = {
-        sweep.name_of(trial): curve_of(histories[trial], NUM_BINS)
-        for trial in sorted(shown)
-        if trial in histories
+        sweep.name_of(entry.trial): curve_of(histories[entry.trial], NUM_BINS)
+        for entry in ranked
+        if entry.trial in histories
     }
-    title = title_of(sweep, f"learning curves{left_out}")
+    best = f", the best {MAX_COLOURED} in colours" if len(curves) > MAX_COLOURED else ""
+    title = title_of(sweep, f"learning curves{best}")
     return compared_curves(title, curves, against_time=False)
 
 
@@ -99,13 +117,21 @@ def title_of(sweep: Sweep, view: str = "") -> str:
 
 def score_table(sweep: Sweep, ranked: Sequence[Ranked]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the ranking."""
-    columns = ["rank", "trial", *sweep.fields, "IQM", "95% interval", "worst", "best", "diverged"]
+    few = sweep.settings.num_agents < MIN_VALUES
+    score = ["mean", "each agent"] if few else ["IQM", "95% interval"]
+    columns = ["rank", "trial", *sweep.fields, *score, "worst", "best", "diverged"]
     rows = []
     for place, (trial, summary, diverged) in enumerate(ranked, 1):
         values = [show_value(sweep.trials[trial].get(name, "")) for name in sweep.fields]
-        interval = f"{show_number(summary.ci_low)} to {show_number(summary.ci_high)}"
         extremes = (show_number(summary.minimum), show_number(summary.maximum))
-        row = [str(place), str(trial), *values, show_number(summary.iqm), interval, *extremes]
+        row = [
+            str(place),
+            str(trial),
+            *values,
+            show_number(summary.score),
+            show_spread(summary),
+            *extremes,
+        ]
         rows.append([*row, str(diverged or "")])
     return columns, rows
 
@@ -114,7 +140,7 @@ def _marginal(sweep: Sweep, ranked: Sequence[Ranked], name: str) -> Panel:
     """The score of every trial against its value of one field."""
     entries = [entry for entry in ranked if name in sweep.trials[entry.trial]]
     values = [sweep.trials[entry.trial][name] for entry in entries]
-    scores = np.array([entry.summary.iqm for entry in entries])
+    scores = np.array([entry.summary.score for entry in entries])
     numeric = all(isinstance(value, (int, float)) for value in values)
     if numeric and len(set(values)) > MAX_VALUES:
         x = np.array(values, float)

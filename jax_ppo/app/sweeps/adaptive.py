@@ -31,7 +31,7 @@ def propose_trials(sweep: Sweep, ranges: Mapping[str, Range], count: int) -> lis
                 state=optuna.trial.TrialState.COMPLETE if sound else optuna.trial.TrialState.FAIL,
                 params=_as_params(sweep.trials[entry.trial], ranges),
                 distributions=distributions,
-                value=entry.summary.iqm if sound else None,
+                value=entry.summary.score if sound else None,
             )
         )
     asked = [study.ask(distributions).params for _ in range(count)]

@@ -10,7 +10,6 @@ index.html, *.png     plots of both
 """
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -160,7 +159,11 @@ def open_sweep(path: Path) -> Sweep:
         content |= {name: tuple(content[name]) for name in ("sample", "names")}
         content["trials"] = tuple(map(_with_tuples, content["trials"]))
         base, settings = PPOConfig(**content.pop("base")), runs.settings_from(content)
-        return Sweep(path=path, base=base, settings=settings, **content)
+        sweep = Sweep(path=path, base=base, settings=settings, **content)
+        runs.check_types(sweep)
+        if not sweep.configs or sweep.batch_size < 1:
+            raise ValueError("it has no trials")
+        return sweep
 
 
 def _with_tuples(trial: Trial) -> Trial:
@@ -196,7 +199,9 @@ def run_sweep(sweep: Sweep, console: Console) -> None:
     parts = parts_of(sweep)
     for number, part in enumerate(parts, 1):
         if not (part.path / "evaluation.json").is_file():
-            name = f"{sweep.base.env_id}, part {number} of {len(parts)}"
+            # How many parts an adaptive search will have is not known.
+            total = "" if sweep.sample else f" of {len(parts)}"
+            name = f"{sweep.base.env_id}, part {number}{total}"
             _train_part(sweep, part, name, console)
             # Compiled programs map memory, and Linux limits the maps of a process: some thirty
             # parts would reach the limit.
@@ -259,15 +264,23 @@ def _diverged(states: TrainState) -> np.ndarray:
 def outcomes_of(sweep: Sweep) -> list[Outcome]:
     """The evaluation of every agent that is trained."""
     files = [part.path / "evaluation.json" for part in parts_of(sweep)]
-    rows = [row for file in files if file.is_file() for row in json.loads(file.read_text())]
-    for row in rows:
-        if row["episode_return"] is None:  # JSON has no number for it
-            row["episode_return"] = float("nan")
-    return sorted((Outcome(**row) for row in rows), key=lambda outcome: outcome[:2])
+    outcomes: list[Outcome] = []
+    for file in filter(Path.is_file, files):
+        with runs.json_of(file) as rows:
+            outcomes += [_outcome_of(**row) for row in rows]
+    return sorted(outcomes, key=lambda outcome: outcome[:2])
+
+
+def _outcome_of(episode_return: float | None, **others: Any) -> Outcome:
+    """An outcome as it was before it was written: JSON has no number for NaN."""
+    value = float("nan") if episode_return is None else float(episode_return)
+    outcome = Outcome(episode_return=value, **others)
+    runs.check_types(outcome)
+    return outcome
 
 
 def rank(outcomes: Iterable[Outcome]) -> list[Ranked]:
-    """Trials by the interquartile mean of their agents' returns, then by the mean; best first.
+    """Trials by the score of their agents' returns (`Summary.score`), then the mean; best first.
 
     Trials of which agents diverged come last, those with the fewest first; their returns are those
     of the agents that did not, NaN where all did.
@@ -294,8 +307,8 @@ def _sound_returns(agents: Sequence[Outcome]) -> np.ndarray:
 
 def _place(entry: Ranked) -> tuple[int, float, float]:
     """What trials are sorted by: the smallest is the best."""
-    iqm, mean = entry.summary.iqm, entry.summary.mean
-    return entry.diverged, *((-iqm, -mean) if np.isfinite(iqm) else (np.inf, np.inf))
+    score, mean = entry.summary.score, entry.summary.mean
+    return entry.diverged, *((-score, -mean) if np.isfinite(score) else (np.inf, np.inf))
 
 
 def histories_of(sweep: Sweep) -> dict[int, History]:
@@ -322,7 +335,8 @@ def write_tables(sweep: Sweep, outcomes: Sequence[Outcome], ranked: Sequence[Ran
         for o in outcomes
     ]
     ranking = [
-        {"rank": place, "trial": trial, **_values(sweep, trial), **s._asdict(), "diverged": bad}
+        {"rank": place, "trial": trial, **_values(sweep, trial), "score": s.score}
+        | {**s._asdict(), "diverged": bad}
         for place, (trial, s, bad) in enumerate(ranked, 1)
     ]
     for name, rows in (("results.csv", results), ("ranking.csv", ranking)):
