@@ -61,7 +61,7 @@ def count(default: int) -> Any:
     return field(default=default, metadata={"minimum": 1})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PPOConfig:
     """Everything that determines how an agent is trained, apart from its random key.
 
@@ -181,6 +181,29 @@ class PPOConfig:
                 object.__setattr__(self, spec.name, dict(value))
         _check_config(self)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether every field is the same; arrays are, entry by entry."""
+        if not isinstance(other, PPOConfig):
+            return NotImplemented
+        return not changed_fields(self, other)
+
+    def __hash__(self) -> int:
+        """For a config that is a static argument of `jax.jit`, whose coefficients are constants.
+
+        Raises:
+            TypeError: A coefficient is an array.
+        """
+        fields = vars(self)
+        for name, value in fields.items():
+            if hasattr(value, "shape"):
+                raise TypeError(
+                    f"a config has no hash while {name} is an array; give it to jax.jit as it is, "
+                    "not as a static argument"
+                )
+        return hash(
+            tuple(tuple(sorted(v.items())) if isinstance(v, dict) else v for v in fields.values())
+        )
+
     @property
     def batch_size(self) -> int:
         """Samples per update: num_envs * num_steps."""
@@ -210,7 +233,21 @@ COEFFICIENTS = tuple(
 def changed_fields(base: PPOConfig, config: PPOConfig) -> dict[str, Any]:
     """The fields of `config` that differ from those of `base`, by name."""
     fields = vars(config)
-    return {name: fields[name] for name in fields if fields[name] != getattr(base, name)}
+    return {
+        name: fields[name] for name in fields if not _is_same(fields[name], getattr(base, name))
+    }
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values of a field are equal; traced ones are if they are one object."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return set(value) == set(other) and all(_is_same(value[k], other[k]) for k in value)
+    if not hasattr(value, "shape") and not hasattr(other, "shape"):
+        return bool(value == other)
+    numbers, others = _concrete_numbers(value), _concrete_numbers(other)
+    if numbers is None or others is None:
+        return value is other
+    return np.array_equal(numbers, others)
 
 
 def is_convolutional(config: PPOConfig, obs_shape: tuple[int, ...]) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jax_ppo.config import ConfigError, PPOConfig
 from jax_ppo.envs import EnvState
+from jax_ppo.networks import Network
 from jax_ppo.normalize import RunningStats, normalize
 from jax_ppo.ppo import Algorithm, AlgorithmFn, ppo
 from jax_ppo.types import EpisodeResults, Params
@@ -52,10 +53,11 @@ def evaluate_policy(
         max_steps: Steps after which an episode counts as unfinished. None: the environment's limit.
 
     Raises:
-        ConfigError: max_steps is None and the environment's limit is not known, or
-            num_episodes or max_steps is less than 1.
+        ConfigError: The parameters are of another network, or max_steps is None and the
+            environment's limit is not known, or num_episodes or max_steps is less than 1.
     """
     algorithm = algorithm_fn(config)
+    _check_params(params, algorithm.network)
     env = algorithm.env
     limit = env.max_episode_steps if max_steps is None else max_steps
     if limit is None:
@@ -84,6 +86,17 @@ def evaluate_policy(
     with jax.default_matmul_precision(config.matmul_precision):
         start = _Evaluation(jnp.zeros((), jnp.int32), obs, env_state, none_finished)
         return jax.lax.while_loop(partial(_goes_on, limit=limit), step, start).results
+
+
+def _check_params(params: Params, network: Network) -> None:
+    """Raise ConfigError unless parameters are of a network; the message says what is."""
+    wanted = jax.eval_shape(network.init, jax.random.key(0))
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (params, wanted)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(
+            "params are not those of the network that algorithm_fn(config) makes; a network of "
+            "one's own has to be named: algorithm_fn=partial(ppo, network=...)"
+        )
 
 
 def _step(

@@ -13,6 +13,7 @@ from jax_ppo.distributions import Distribution
 from jax_ppo.envs import Environment
 from jax_ppo.kernels.orthogonal import orthogonal_kernel
 from jax_ppo.kernels.products import convolution, dense_product
+from jax_ppo.shapes import check_observations
 from jax_ppo.spaces import ActionSpace, zero_observations
 from jax_ppo.types import Params
 
@@ -60,8 +61,17 @@ def make_network(config: PPOConfig, env: Environment) -> Network:
     sample_obs = zero_observations(env.observation_space, 1)
     return Network(
         init=lambda key: module.init(key, sample_obs),
-        apply=module.apply,  # type: ignore[arg-type]
+        apply=partial(_apply, module, obs_shape),
     )
+
+
+def _apply(
+    module: nn.Module, obs_shape: tuple[int, ...], params: Params, obs: jax.Array
+) -> tuple[Distribution, jax.Array]:
+    """The module on a batch of observations."""
+    check_observations(obs, obs_shape)
+    result: tuple[Distribution, jax.Array] = module.apply(params, obs)  # type: ignore[assignment]
+    return result
 
 
 class ActorCritic(nn.Module):

@@ -13,6 +13,7 @@ from jax_ppo.kernels.collectives import all_reduce_sum, local_shard
 from jax_ppo.networks import Network
 from jax_ppo.normalize import init_stats, normalize, scale, update_stats
 from jax_ppo.permutations import draw_permutations
+from jax_ppo.shapes import check_policy, check_step
 from jax_ppo.types import Metrics, Params, RandomDraws, RolloutState, Transition
 
 
@@ -114,13 +115,27 @@ def collect_rollout(
     (state, sums), transitions = jax.lax.scan(step, (state, sums), (noise, env_keys))
     totals = jax.tree.map(lambda per_env: jnp.sum(per_env, dtype=per_env.dtype), sums)
     totals = all_reduce_sum(totals)
-    count = jnp.asarray(totals.number, float)
     metrics = Metrics(
-        episode_return=jnp.where(count > 0, totals.returns / count, jnp.nan),
-        episode_length=jnp.where(count > 0, totals.lengths / count, jnp.nan),
+        episode_return=mean_over_episodes(totals.returns, totals.number),
+        episode_length=mean_over_episodes(totals.lengths, totals.number),
         num_episodes=totals.number,
     )
     return state, transitions, metrics
+
+
+def mean_over_episodes(total: jax.Array, number: jax.Array) -> jax.Array:
+    """The mean of what was summed over some episodes; NaN if there were none.
+
+    With `jax_debug_nans`, which stops a program at the first NaN, it is 0 if there were none.
+
+    Args:
+        total: The sum [].
+        number: How many episodes [], int32.
+    """
+    nothing = 0.0 if jax.config.values["jax_debug_nans"] else jnp.nan
+    count = jnp.asarray(number, float)
+    mean = jnp.asarray(total, float) / jnp.maximum(count, 1.0)
+    return jnp.where(number > 0, mean, nothing)
 
 
 def rollout_step(
@@ -151,9 +166,11 @@ def rollout_step(
     if obs_stats is not None:
         obs_stats = update_stats(obs_stats, state.obs)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
-    distribution, _ = network.apply(params, obs)
-    action = distribution.sample(noise)
+    policy = network.apply(params, obs)
+    check_policy(policy, len(obs))
+    action = policy[0].sample(noise)
     env_step = env.step(env_keys, state.env_state, env.action_space.to_env(action))
+    check_step(env_step, EnvStep)
 
     discounted_return = config.gamma * state.discounted_return + env_step.reward
     if return_stats is not None:

@@ -19,8 +19,8 @@ class Schedule(Protocol):
 def linear(update: jax.Array | int, num_updates: int) -> jax.Array | float:
     """(num_updates - update) / num_updates: from 1 down to 1 / num_updates; 0 after the end."""
     # Not a division: XLA would multiply by the reciprocal, and eager frameworks would not.
-    done = jnp.minimum(update, num_updates)
-    return (num_updates - done) * (1.0 / num_updates)
+    left = jnp.asarray(num_updates - jnp.minimum(update, num_updates), float)
+    return left * (1.0 / num_updates)
 
 
 def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
@@ -29,7 +29,7 @@ def cosine(update: jax.Array | int, num_updates: int) -> jax.Array:
     Source: Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
     equation 5, without restarts.
     """
-    done = jnp.minimum(update, num_updates)
+    done = jnp.asarray(jnp.minimum(update, num_updates), float)
     return 0.5 * (1.0 + jnp.cos(jnp.pi * (done * (1.0 / num_updates))))
 
 
@@ -67,7 +67,7 @@ def warmup(share: jax.Array | float, update: jax.Array | int, num_updates: int) 
         update: Updates already done [].
         num_updates: Updates in all.
     """
-    return jnp.minimum((update + 1) / (share * num_updates), 1.0)
+    return jnp.minimum(jnp.asarray(update + 1, float) / (share * num_updates), 1.0)
 
 
 def adapt_kl_coef(

@@ -61,6 +61,64 @@ def check_loss(result: Any, metrics_type: type) -> None:
             raise ConfigError(f"loss_fn: the metric {name} has shape {shape}, but must be a scalar")
 
 
+def check_policy(result: Any, batch_size: int) -> None:
+    """Refuse what a network returns unless it is a distribution and a value for each sample.
+
+    Args:
+        result: What `Network.apply` returned.
+        batch_size: How many observations it was given.
+
+    Raises:
+        ConfigError: It is not (distribution, values [batch_size]).
+    """
+    wanted = f"network.apply must return (distribution, values [{batch_size}])"
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ConfigError(f"{wanted}, got {_describe(result)}")
+    distribution, values = result
+    if not all(hasattr(distribution, name) for name in ("sample", "log_prob", "entropy", "mode")):
+        raise ConfigError(
+            f"{wanted}, got {_describe(result)}; Categorical(logits) makes a distribution of logits"
+        )
+    shape = list(getattr(values, "shape", ()))
+    if shape != [batch_size]:
+        raise ConfigError(f"{wanted}, got values of shape {shape}")
+
+
+def check_step(result: Any, step_type: type) -> None:
+    """Refuse what an environment's step returns unless it is an EnvStep with flags of type bool.
+
+    Args:
+        result: What `Environment.step` returned.
+        step_type: Class of the record, of either framework.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(result, step_type):
+        raise ConfigError(f"env.step must return an EnvStep, got {_describe(result)}")
+    for name in ("terminated", "truncated"):
+        dtype = str(getattr(getattr(result, name), "dtype", ""))
+        if not dtype.endswith("bool"):
+            raise ConfigError(f"env.step: {name} must be an array of type bool, got {dtype}")
+
+
+def check_observations(obs: Any, obs_shape: tuple[int, ...]) -> None:
+    """Refuse observations that are no batch [batch_size, *obs_shape].
+
+    Args:
+        obs: An array of either framework.
+        obs_shape: Shape of one observation.
+
+    Raises:
+        ValueError: They have another shape.
+    """
+    if tuple(obs.shape[1:]) != obs_shape or len(obs.shape) != len(obs_shape) + 1:
+        raise ValueError(
+            f"the network takes observations [batch_size, {', '.join(map(str, obs_shape))}], got "
+            f"shape {list(obs.shape)}; of one alone make a batch: obs[None]"
+        )
+
+
 def _describe(result: Any) -> str:
     """A result in words: its type, and those of its entries."""
     if isinstance(result, tuple):

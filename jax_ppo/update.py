@@ -170,7 +170,8 @@ def gradient_step(
         learner.params, batch, config, network, coefficients=coefficients, loss_fn=loss_fn
     )
     optimizer = make_optimizer(config, coefficients.learning_rate, optimizer_fn)
-    steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in whole numbers
+        steps, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
     after = Learner(optax.apply_updates(learner.params, steps), opt_state, learner.stopped)
     if config.target_kl is not None:
         if metrics.approx_kl is None:

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import conv2d, linear, silu
 
 from jax_ppo.config import PPOConfig, check_image_size, conv_size, is_convolutional
+from jax_ppo.shapes import check_observations
 from torch_ref.distributions import Distribution
 from torch_ref.envs import Environment
 from torch_ref.types import Params
@@ -109,7 +110,11 @@ def actor_critic(
 
     Returns:
         The policy, and values [batch_size].
+
+    Raises:
+        ValueError: The observations are no batch of that shape.
     """
+    check_observations(obs, env.observation_space.shape)
     if config.shared_trunk:
         policy_features = value_features = _trunk(params, "trunk", obs, config)
     else:

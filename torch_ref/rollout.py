@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from jax_ppo.config import PPOConfig
+from jax_ppo.shapes import check_policy, check_step
 from torch_ref.envs import Environment, EnvStep, draw_env_keys
 from torch_ref.networks import Network
 from torch_ref.normalize import init_stats, normalize, scale, update_stats
@@ -139,9 +140,11 @@ def rollout_step(
     if obs_stats is not None:
         obs_stats = update_stats(obs_stats, state.obs)
     obs = normalize(obs_stats, state.obs, config.normalization_clip)
-    distribution, _ = network.apply(params, obs)
-    action = distribution.sample(noise)
+    policy = network.apply(params, obs)
+    check_policy(policy, len(obs))
+    action = policy[0].sample(noise)
     env_step = env.step(env_keys, state.env_state, env.action_space.to_env(action))
+    check_step(env_step, EnvStep)
 
     discounted_return = config.gamma * state.discounted_return + env_step.reward
     if return_stats is not None:

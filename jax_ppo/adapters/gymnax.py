@@ -27,6 +27,12 @@ STEP_LIMIT = "max_steps_in_episode"
 """gymnax's name of the time limit, among the parameters of an environment."""
 
 
+STEP_ENV = ("obs", "state", "reward", "terminated", "info")
+"""What gymnax's `step_env` returns."""
+STEP = ("obs", "state", "reward", "terminated", "truncated", "info")
+"""What its `step` returns."""
+
+
 class Suite(NamedTuple):
     """A gymnax environment, and what it takes to step it."""
 
@@ -149,7 +155,8 @@ def from_gymnax(env: Any, params: Any) -> Environment:
     obs_space = env.observation_space(params)
     wrapped = _is_wrapped(env)
     start = env.reset if wrapped else env.reset_env
-    obs, like = jax.eval_shape(start, unrolled(jax.random.key(0)), params)
+    with jax.numpy_dtype_promotion("standard"):
+        obs, like = jax.eval_shape(start, unrolled(jax.random.key(0)), params)
     if not isinstance(obs_space, (spaces.Box, spaces.Discrete)) or not hasattr(obs, "shape"):
         raise ConfigError(
             f"{env.name}: observations of type {type(obs_space).__name__} are not supported; "
@@ -168,7 +175,8 @@ def from_gymnax(env: Any, params: Any) -> Environment:
 
 def reset(suite: Suite, keys: jax.Array) -> tuple[jax.Array, EnvState]:
     """Start an episode in every environment: `Environment.reset`."""
-    obs, state = jax.vmap(suite.start, in_axes=(0, None))(unrolled(keys), suite.params)
+    with jax.numpy_dtype_promotion("standard"):
+        obs, state = jax.vmap(suite.start, in_axes=(0, None))(unrolled(keys), suite.params)
     return suite.encode(obs), _cast_like(state, suite.like)
 
 
@@ -177,9 +185,13 @@ def step(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Array) -> E
     env, params = suite.env, suite.params
     split = jax.vmap(jax.random.split)(unrolled(keys))
     stepped = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-    next_obs, next_state, reward, terminated, _ = stepped(split[:, 0], state, action, params)
+    with jax.numpy_dtype_promotion("standard"):
+        result = stepped(split[:, 0], state, action, params)
+        next_obs, next_state, reward, terminated, _ = _entries(
+            env.name, "step_env", result, STEP_ENV
+        )
+        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
     terminated = _as_flag(env.name, "terminated", terminated)
-    truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(next_state, params)
     next_obs, next_state = suite.encode(next_obs), _cast_like(next_state, suite.like)
     obs, state = autoreset(
         terminated | truncated,
@@ -195,9 +207,9 @@ def step(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Array) -> E
 def step_wrapped(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Array) -> EnvStep:
     """Step every environment by a `step` of its own, which resets by itself."""
     name, stepped = suite.env.name, jax.vmap(suite.env.step, in_axes=(0, 0, 0, None))
-    obs, state, reward, terminated, truncated, info = stepped(
-        unrolled(keys), state, action, suite.params
-    )
+    with jax.numpy_dtype_promotion("standard"):
+        result = stepped(unrolled(keys), state, action, suite.params)
+    obs, state, reward, terminated, truncated, info = _entries(name, "step", result, STEP)
     if "final_observation" not in info:
         raise ConfigError(f"{name}: the info of step lacks final_observation")
     return EnvStep(
@@ -208,6 +220,14 @@ def step_wrapped(suite: Suite, keys: jax.Array, state: EnvState, action: jax.Arr
         truncated=_as_flag(name, "truncated", truncated),
         next_obs=suite.encode(info["final_observation"]),
     )
+
+
+def _entries(env_name: str, function: str, result: Any, names: tuple[str, ...]) -> Any:
+    """What a function of an environment returned; ConfigError unless it is what `names` say."""
+    if not isinstance(result, tuple) or len(result) != len(names):
+        found = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+        raise ConfigError(f"{env_name}: {function} must return ({', '.join(names)}), got {found}")
+    return result
 
 
 def _is_wrapped(env: Any) -> bool:

@@ -1,5 +1,6 @@
 """What is written to the run folder while agents train."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -145,6 +146,8 @@ def _metric_rows(metrics: Mapping[str, Any], update: int, count: int, run: Run) 
     for i, number in enumerate(range(update + 1, update + count + 1)):
         for j, seed in enumerate(run.settings.seeds):
             row = {name: column[i][j] for name, column in columns.items()}
+            if row["num_episodes"] == 0:
+                row |= dict.fromkeys(EPISODE_MEANS, math.nan)
             steps = number * run.config.batch_size
             yield {"update": number, "steps": steps, "seed": seed, **row}
 

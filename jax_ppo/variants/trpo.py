@@ -247,7 +247,7 @@ def trpo_step(
 
     taken = search.accepted
     new = jax.tree.map(lambda tried, old: jnp.where(taken, tried, old), search.params, params)
-    fraction = jnp.asarray(region.shrink, float) ** (search.tries - 1)
+    fraction = step_fraction(region, search.tries - 1)
     metrics = Metrics(
         kl=jnp.where(taken, search.kl, 0.0),
         surrogate_improvement=jnp.where(taken, search.improvement, 0.0),
@@ -388,6 +388,17 @@ def trpo_learn(
     return next_state, rollout.metrics.merge(metrics).merge(measured)
 
 
+def step_fraction(region: TrustRegion, tries: jax.Array) -> jax.Array:
+    """The length of a step that was shortened some times, as a part of the longest: shrink^tries.
+
+    Args:
+        region: Gives shrink.
+        tries: How often it was shortened [], int32.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.asarray(region.shrink, float) ** tries
+
+
 def _try_next(
     search: Search,
     params: Params,
@@ -398,7 +409,7 @@ def _try_next(
     region: TrustRegion,
 ) -> Search:
     """Try the next shorter step."""
-    fraction = jnp.asarray(region.shrink, float) ** search.tries
+    fraction = step_fraction(region, search.tries)
     tried = jax.tree.map(lambda p, s: p + fraction.astype(p.dtype) * s, params, step)
     improvement = jnp.asarray(surrogate_improvement(tried, batch, network), float)
     kl = jnp.asarray(mean_kl(tried, old, batch.obs, network), float)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Callable
 from copy import deepcopy
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -71,6 +73,24 @@ def texts_of(content: Any) -> st.SearchStrategy[str]:
     return st.one_of(replaced, replaced, torn, others)
 
 
+def opened(read: Callable[[], Any], complaint: str) -> Any:
+    """What is read, or None if it is refused in one line that says so."""
+    try:
+        return read()
+    except AppError as error:
+        message = str(error)
+    assert re.search(complaint, message)
+    assert "\n" not in message
+    return None
+
+
+def line_of(file: Path) -> str:
+    """An evaluation in one line."""
+    with json_of(file) as content:
+        summary_of(content["over_seeds"])
+        return report_line(content)
+
+
 @pytest.fixture(scope="module")
 def made_sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A sweep folder of two trials; nothing is trained."""
@@ -95,11 +115,8 @@ def test_run_json(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory)
         "id": "ab",
     }
     (path / "run.json").write_text(data.draw(texts_of(content)))
-    try:
-        run = open_run(path)
-    except AppError as error:
-        assert "run.json cannot be read" in str(error)
-        assert "\n" not in str(error)
+    run = opened(lambda: open_run(path), "run.json cannot be read")
+    if run is None:
         return
     assert isinstance(run.algorithm, str)
     assert isinstance(run.id, str)
@@ -114,12 +131,8 @@ def test_sweep_json(data: st.DataObject, made_sweep: Sweep) -> None:
     file = made_sweep.path / "sweep.json"
     sound = file.read_text()
     file.write_text(data.draw(texts_of(json.loads(sound))))
-    try:
-        assert parts_of(open_sweep(made_sweep.path))
-    except AppError as error:
-        assert "sweep.json cannot be read" in str(error) or "no algorithm" in str(error)
-    finally:
-        file.write_text(sound)
+    opened(lambda: parts_of(open_sweep(made_sweep.path)), "sweep.json cannot be read|no algorithm")
+    file.write_text(sound)
 
 
 @given(data=st.data())
@@ -131,18 +144,10 @@ def test_evaluation_json(data: st.DataObject, made_sweep: Sweep) -> None:
     file = part.path / "evaluation.json"
     outcomes = [Outcome(trial, 0, 1.0, False)._asdict() for trial in (0, 1)]
     file.write_text(data.draw(texts_of(outcomes)))
-    try:
-        rank(outcomes_of(made_sweep))
-    except AppError as error:
-        assert "evaluation.json cannot be read" in str(error)
+    opened(lambda: rank(outcomes_of(made_sweep)), "evaluation.json cannot be read")
     summary = summarize([1.0, 2.0])._asdict()
     file.write_text(data.draw(texts_of({"over_seeds": summary})))
-    try:
-        with json_of(file) as content:
-            summary_of(content["over_seeds"])
-            report_line(content)
-    except AppError as error:
-        assert "evaluation.json cannot be read" in str(error)
+    opened(lambda: line_of(file), "evaluation.json cannot be read")
 
 
 @pytest.mark.parametrize("row", ["5", '{"devices": 3}', '{"devices": null}', '{"dev', "[[[["])

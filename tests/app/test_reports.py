@@ -1,5 +1,6 @@
 """Pages about runs, the diagnostics, and what is drawn of clipping."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -9,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_ppo import PPOConfig, a2c, ppo, trpo
+from jax_ppo import PPOConfig, a2c, ppo, train_agents, trpo
 from jax_ppo.app.cli import main
+from jax_ppo.app.errors import AppError
+from jax_ppo.app.history import read_history
+from jax_ppo.app.plots.curves import Curve, compared_curves, learning_curve
 from jax_ppo.app.plots.picture import (
     Bars,
     Level,
@@ -23,11 +27,14 @@ from jax_ppo.app.plots.picture import (
     write_png,
 )
 from jax_ppo.app.reports import agent_at, write_report
-from jax_ppo.app.runs import Run
+from jax_ppo.app.runs import Run, open_run
+from jax_ppo.app.save import save_run
 from jax_ppo.app.statistics import interval_of_curves
 from jax_ppo.losses import clipped_surrogate_loss
 from jax_ppo.variants.clip_anatomy import clip_anatomy, is_clipped
 from jax_ppo.variants.policy_gradient import NO_CLIPPING
+
+from .conftest import CONFIG
 
 EVERYTHING = Picture(
     "every mark",
@@ -100,6 +107,55 @@ def test_compare(name: str, finished_run: Run, new_run, tmp_path: Path) -> None:
     assert "<th>gamma</th>" in page
     assert "<th>gae_lambda</th>" not in page
     assert is_png(tmp_path / "both.png")
+
+
+def test_compare_draws_each_environment_and_overwrites_nothing(finished_run: Run, new_run) -> None:
+    other = new_run("other", finished_run.config.replace(env_id="Pendulum-v1"))
+    for file in ("metrics.jsonl", "timing.jsonl"):
+        shutil.copy(finished_run.path / file, other.path)
+    words = ["compare", str(finished_run.path), str(other.path)]
+    assert main(words) == main(words) == 0
+    assert len(list(Path().glob("comparison-*.html"))) == 2
+    assert len(list(Path().glob("comparison-*-2.png"))) == 2
+
+
+def test_few_agents_have_no_interval(finished_run: Run) -> None:
+    """Two lines and their mean; of five agents a band."""
+    history = read_history(finished_run)
+    several = dataclasses.replace(
+        history,
+        seeds=tuple(range(5)),
+        metrics={name: np.repeat(v[:, :1], 5, axis=1) for name, v in history.metrics.items()},
+    )
+    for found, banded in ((history, False), (several, True)):
+        steps, _ = learning_curve(finished_run, found).panels
+        *_, line = steps.marks
+        assert (line.low is not None) == banded
+        assert line.label == ("IQM over agents, 95% interval" if banded else "mean over agents")
+
+
+def test_of_many_curves_the_best_stand_out() -> None:
+    curve = Curve(np.arange(3.0), np.arange(3.0), np.ones((1, 3)))
+    (panel,) = compared_curves(
+        "many", {str(i): curve for i in range(10)}, against_time=False
+    ).panels
+    assert [line.label for line in panel.marks[:2]] == ["the others"] * 2
+    assert [line.label for line in panel.marks[2:]] == [str(i) for i in range(8)]
+
+
+def test_a_run_of_agents_trained_with_the_library(tmp_path: Path) -> None:
+    """Evaluated, reported, and trained to its end already."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    states, metrics = jax.jit(train_agents)(keys, CONFIG)
+    run = save_run(tmp_path / "mine", states, CONFIG, metrics=metrics, seed=3)
+    assert open_run(run.path) == run
+    assert main(["evaluate", str(run.path), "--num-episodes", "2"]) == 0
+    assert main(["resume", str(run.path), "--eval-episodes", "2"]) == 0
+    np.testing.assert_allclose(
+        read_history(run).metrics["entropy"], np.asarray(metrics.entropy), rtol=1e-6
+    )
+    with pytest.raises(AppError, match="not those of this config"):
+        save_run(tmp_path / "other", states, CONFIG.replace(hidden_sizes=(4,)))
 
 
 @pytest.mark.parametrize(

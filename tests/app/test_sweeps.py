@@ -88,6 +88,19 @@ def test_pictures(swept: Sweep) -> None:
     assert "<script" not in page
 
 
+def test_report_and_doctor_take_a_sweep(swept: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    page = swept.path / "index.html"
+    before = page.read_text()
+    page.unlink()
+    assert main(["report", str(swept.path)]) == 0
+    assert page.read_text() == before
+    assert main(["doctor", str(swept.path)]) == 0
+    said = capsys.readouterr().out
+    assert {line for line in said.splitlines() if line.startswith("trial ")} == {
+        f"trial {i}: {sweeps.describe_trial(trial)}" for i, trial in enumerate(swept.trials)
+    }
+
+
 def test_curves_have_the_numbers_of_training(swept: Sweep) -> None:
     histories = sweeps.histories_of(swept)
     assert sorted(histories) == [0, 1, 2, 3]

@@ -10,6 +10,7 @@ from rich.console import Console
 from tyro.conf import UseAppendAction, arg
 
 from jax_ppo.app.command_line import UsageError, check_episodes, require, say
+from jax_ppo.app.errors import AppError
 from jax_ppo.app.history import History
 from jax_ppo.app.imports import check_imports
 from jax_ppo.app.plots import page
@@ -92,11 +93,17 @@ def sweep_command(options: SweepOptions, console: Console) -> None:
 
 def resume_sweep(path: Path, allow_import: bool, console: Console) -> None:
     """Continue a sweep that was stopped."""
+    sweep = open_trusted_sweep(path, allow_import)
+    sweeps.set_up_sweep(sweep)
+    finish_sweep(sweep, console)
+
+
+def open_trusted_sweep(path: Path, allow_import: bool) -> Sweep:
+    """Open a sweep folder; AppError unless what it names may be imported: see `check_imports`."""
     sweep = sweeps.open_sweep(path)
     varied = [value for trial in sweep.trials for value in trial.values()]
     check_imports(path, (sweep.base.env_id, sweep.algorithm, *varied), allow_import)
-    sweeps.set_up_sweep(sweep)
-    finish_sweep(sweep, console)
+    return sweep
 
 
 def finish_sweep(sweep: Sweep, console: Console) -> None:
@@ -109,13 +116,7 @@ def finish_sweep(sweep: Sweep, console: Console) -> None:
         sweep = _next_batch(sweep, ranges)
         say(console, f"trials {len(sweep.trials) - sweep.batch_size} to {len(sweep.trials) - 1}")
         sweeps.run_sweep(sweep, console)
-    ranked, histories = rank_and_write(sweep)
-    pictures = {
-        "ranking": plots.ranking_picture(sweep, ranked),
-        "fields": plots.marginal_picture(sweep, ranked),
-        "curves": plots.curves_picture(sweep, ranked, histories),
-    }
-    write_sweep_page(sweep, ranked, pictures, plots.title_of(sweep).replace("\n", ", "))
+    ranked = report_sweep(sweep)
     for place, entry in enumerate(ranked[:SHOWN], 1):
         bad = f"  ({entry.diverged} diverged)" if entry.diverged else ""
         trial = describe_trial(sweep.trials[entry.trial])
@@ -123,9 +124,27 @@ def finish_sweep(sweep: Sweep, console: Console) -> None:
     say(console, f"written to {sweep.path}")
 
 
+def report_sweep(sweep: Sweep) -> list[Ranked]:
+    """Write tables, plots and page of the trials that are evaluated; gives these, best first.
+
+    Raises:
+        AppError: None is yet.
+    """
+    ranked, histories = rank_and_write(sweep)
+    pictures = {
+        "ranking": plots.ranking_picture(sweep, ranked),
+        "fields": plots.marginal_picture(sweep, ranked),
+        "curves": plots.curves_picture(sweep, ranked, histories),
+    }
+    write_sweep_page(sweep, ranked, pictures, plots.title_of(sweep).replace("\n", ", "))
+    return ranked
+
+
 def rank_and_write(sweep: Sweep) -> tuple[list[Ranked], dict[int, History]]:
     """The trials of a trained sweep, best first, and their curves; its tables are written."""
     outcomes = sweeps.outcomes_of(sweep)
+    if not outcomes:
+        raise AppError(f"no trial of {sweep.path} is trained to its end yet")
     ranked = sweeps.rank(outcomes)
     sweeps.write_tables(sweep, outcomes, ranked)
     return ranked, sweeps.histories_of(sweep)
