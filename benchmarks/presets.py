@@ -146,6 +146,7 @@ def history_of(metrics: Metrics, config: PPOConfig, settings: RunSettings) -> Hi
         steps=updates * config.batch_size,
         seconds=np.zeros(len(updates)),
         metrics={name: np.asarray(values) for name, values in metrics.as_dict().items()},
+        num_updates=len(updates),
     )
 
 
@@ -281,8 +282,7 @@ def _main_row(env_id: str, result: Result, figure: Mapping[str, Any] | None) -> 
         env_id,
         f"{result['steps']:,}",
         str(summary["num_values"]),
-        show(summary["iqm"]),
-        f"{show(summary['ci_low'])} to {show(summary['ci_high'])}",
+        *_middle(summary),
         show(summary["minimum"]),
         show(result["random_return"]),
         theirs,
@@ -312,6 +312,13 @@ def _time_row(env_id: str, result: Result) -> tuple[str, ...]:
         f"{result['seconds_with_compilation']:.1f}",
         f"{result['steps_per_second']:,.0f}",
     )
+
+
+def _middle(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """IQM and its interval; of few agents, which have none, their mean and each of them."""
+    if summary["iqm"] is None:
+        return show(summary["mean"]), ", ".join(map(show, summary["values"]))
+    return show(summary["iqm"]), f"{show(summary['ci_low'])} to {show(summary['ci_high'])}"
 
 
 def show(value: float) -> str:

@@ -64,6 +64,13 @@ class TestStandardDeviation:
         for package, array in packages():
             assert package.normalize_advantages(array([3.0])) == 0
 
+    def test_beyond_the_squares(self) -> None:
+        """Squares above 3.4e38 overflow in JAX; here too, and so does the value loss of either."""
+        for (package, array), expected in zip(packages(), (0.0, 1.0), strict=True):
+            numbers = array([1e30, -1e30])
+            assert abs(float(package.normalize_advantages(numbers)[0])) == expected
+            assert float(package.value_loss(numbers, numbers, 0.0 * numbers)) == math.inf
+
     def test_slope_where_nothing_varies(self) -> None:
         """0 / 0: JAX gives NaN, PyTorch 0. No gradient of the algorithm passes here."""
         assert jnp.isnan(jax.grad(jnp.std)(jnp.ones(3))).all()

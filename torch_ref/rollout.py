@@ -103,13 +103,25 @@ def collect_rollout(
         transitions.append(transition)
         endings.append(ended)
 
-    count = torch.sum(torch.stack([ended.number for ended in endings]), dtype=torch.int32)
-    metrics = Metrics(  # 0 / 0 is NaN
-        episode_return=torch.sum(torch.stack([ended.returns for ended in endings])) / count,
-        episode_length=torch.sum(torch.stack([ended.lengths for ended in endings])) / count,
-        num_episodes=count,
+    number = torch.sum(torch.stack([ended.number for ended in endings]), dtype=torch.int32)
+    returns = torch.sum(torch.stack([ended.returns for ended in endings]))
+    lengths = torch.sum(torch.stack([ended.lengths for ended in endings]))
+    metrics = Metrics(
+        episode_return=mean_over_episodes(returns, number),
+        episode_length=mean_over_episodes(lengths, number),
+        num_episodes=number,
     )
     return state, map_tensors(lambda *steps: torch.stack(steps), *transitions), metrics
+
+
+def mean_over_episodes(total: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """The mean of what was summed over some episodes; NaN if there were none.
+
+    Args:
+        total: The sum [].
+        number: How many episodes [], int32.
+    """
+    return total / number  # 0 / 0 is NaN
 
 
 def rollout_step(

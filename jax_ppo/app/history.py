@@ -31,7 +31,7 @@ class History:
     """Time that training had taken by then, without compilation [num_updates]."""
     metrics: dict[str, np.ndarray]
     """By name [num_updates, num_agents]; NaN where there was nothing to measure."""
-    num_updates: int = 0
+    num_updates: int
     """Updates that it is made of."""
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from rich.text import Text
 
 from jax_ppo.app.statistics import Summary, show_number, show_score, summarize
 
@@ -49,9 +48,9 @@ def summary_of(content: dict[str, Any]) -> Summary:
     return summary
 
 
-def report_table(content: dict[str, Any], title: str) -> Table:
+def report_table(content: dict[str, Any]) -> Table:
     """The episodes of each agent as a table for the terminal."""
-    table = Table(title=Text(title), title_justify="left")
+    table = Table()
     for name in ("seed", "mean", "median", "min", "max", "length"):
         table.add_column(name, justify="right")
     for seed, row in content["per_seed"].items():

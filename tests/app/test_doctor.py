@@ -130,7 +130,8 @@ def history_of(metrics: Metrics, config: PPOConfig, agent: int) -> History:
     columns = {
         name: np.asarray(values)[:, agent : agent + 1] for name, values in metrics.as_dict().items()
     }
-    return History((agent,), updates, updates * config.batch_size, np.zeros(len(updates)), columns)
+    steps, seconds = updates * config.batch_size, np.zeros(len(updates))
+    return History((agent,), updates, steps, seconds, columns, len(updates))
 
 
 def complaints(base: str, fault: str) -> list[str]:

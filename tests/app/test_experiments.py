@@ -51,7 +51,7 @@ def made_up(experiment: Experiment) -> Results:
         *("explained_variance", "kl_stop"),
     )
     metrics = dict.fromkeys(measured, np.ones((8, 2)))
-    history = History((0, 1), np.arange(8), np.arange(8), np.arange(8.0), metrics)
+    history = History((0, 1), np.arange(8), np.arange(8), np.arange(8.0), metrics, 8)
     return Results({names[entry.trial]: entry for entry in ranked}, dict.fromkeys(names, history))
 
 
@@ -172,7 +172,7 @@ def test_claims_about_clipping_follow_from_the_numbers() -> None:
         ("seen", {"clip_fraction": falling, "approx_kl": falling**2}),
         ("NOT seen", {"clip_fraction": falling[::-1], "approx_kl": falling}),
     ):
-        history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics)
+        history = History((0,), np.arange(20), np.arange(20), np.arange(20.0), metrics, 20)
         assert all(claim.startswith(verdict) for claim in evaluate_clipping(history))
 
 

@@ -137,10 +137,10 @@ def test_few_agents_have_no_interval(finished_run: Run) -> None:
 def test_of_many_curves_the_best_stand_out() -> None:
     curve = Curve(np.arange(3.0), np.arange(3.0), np.ones((1, 3)))
     (panel,) = compared_curves(
-        "many", {str(i): curve for i in range(10)}, against_time=False
+        "many", {str(i): curve for i in range(12)}, against_time=False
     ).panels
     assert [line.label for line in panel.marks[:2]] == ["the others"] * 2
-    assert [line.label for line in panel.marks[2:]] == [str(i) for i in range(8)]
+    assert [line.label for line in panel.marks[2:]] == [str(i) for i in range(10)]
 
 
 def test_a_run_of_agents_trained_with_the_library(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_steps_to_a_threshold() -> None:
     episodes[41, 0] = 3.0
     steps = np.arange(1, 101) * 10
     metrics = {"episode_return": returns, "num_episodes": episodes}
-    history = History((0, 1, 2), steps // 10, steps, np.zeros(100), metrics)
+    history = History((0, 1, 2), steps // 10, steps, np.zeros(100), metrics, 100)
     assert presets.steps_to_threshold(history, 5.0) == {
         "seeds": [410.0, 810.0, None],
         "median": 810,

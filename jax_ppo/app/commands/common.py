@@ -138,9 +138,10 @@ def evaluate(
     content = report(results, run.settings.seeds)
     how = "sampled" if sampled else "most probable"
     title = f"{run.config.env_id}: episode return, {num_episodes} episodes, {how} actions"
+    say(console, title)
     # A terminal that is narrower than the table folds its lines, and nothing is cut off.
     wide = Console(file=console.file, width=TABLE_WIDTH, force_terminal=console.is_terminal)
-    wide.print(report_table(content, title))
+    wide.print(report_table(content))
     if len(content["per_seed"]) > 1:
         say(console, report_line(content))
     unfinished = sum(row["unfinished"] for row in content["per_seed"].values())

@@ -15,7 +15,7 @@ NUM_BINS = 100
 
 MAX_BANDS = 4
 """So many curves can have an interval each."""
-MAX_COLOURED = 8
+MAX_COLOURED = 10
 """So many curves have a colour each; further ones are grey."""
 
 STEPS_LABEL = "environment steps of each agent"
