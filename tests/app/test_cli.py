@@ -3,13 +3,17 @@
 import dataclasses
 import errno
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import gymnax
 import jax
+import jaxlib
 import pytest
 
 from jax_ppo import PRESETS, PPOConfig, __version__, preset
@@ -282,3 +286,28 @@ def test_an_evaluation_needs_no_memory_for_training(
     assert main(["evaluate", str(finished_run.path), "--num-episodes", "2"]) == 0
     assert main(["train", "--out", "run"]) == 2
     assert "GiB are needed for the agents" in capsys.readouterr().err
+
+
+CACHE_SETTINGS = """
+import jax
+import jaxlib
+from jax_ppo.app.machine import processor_features
+from jax_ppo.app.runtime import keep_compiled_programs
+keep_compiled_programs()
+values = jax.config.values
+print(values["jax_compilation_cache_max_size"], processor_features())
+print(values["jax_compilation_cache_dir"])
+"""
+
+
+def test_the_cache_of_compiled_programs_is_bounded_and_of_one_kind_of_processor(
+    tmp_path: Path,
+) -> None:
+    settings = {"XDG_CACHE_HOME": str(tmp_path)}
+    others = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    words = [sys.executable, "-c", CACHE_SETTINGS]
+    done = subprocess.run(words, env=others | settings, capture_output=True, text=True, check=True)
+    (size, features), (folder,) = (line.split() for line in done.stdout.splitlines())
+    assert int(size) == 2**30
+    assert Path(folder).is_relative_to(tmp_path)
+    assert Path(folder).name == f"compiled-{jaxlib.__version__}-{features}"

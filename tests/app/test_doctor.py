@@ -179,6 +179,18 @@ def test_nothing_is_said_of_a_healthy_agent_nor_a_fault_taken_for_its_opposite()
     assert "the clip acts nearly always" not in complaints("cartpole", "wide clip")
 
 
+def test_a_task_that_is_solved_is_no_fault() -> None:
+    """Every late episode has the highest return of all; if all episodes had it, nothing is known."""
+    config, history, arrays = trained("cartpole")["tiny steps"]
+    flat = "the return has not improved"
+    for first, names in ((20.0, []), (500.0, [flat])):
+        returns = np.full_like(history.metrics["episode_return"], 500.0)
+        returns[0] = first
+        metrics = {**history.metrics, "episode_return": returns}
+        findings, _ = examine(config, dataclasses.replace(history, metrics=metrics), arrays)
+        assert [f.rule.name for f in findings if f.rule.name == flat] == names
+
+
 def corridor(limit_inside: bool = False, limit_as_end: bool = False, **params: float) -> PPOConfig:
     return PPOConfig(
         env_id="DoctorCorridor-v0",

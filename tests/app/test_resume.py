@@ -265,3 +265,27 @@ def test_signal_to_the_program(number: int, tmp_path: Path) -> None:
     finish(process, status=128 + number)
     newest = list_checkpoints(run / "checkpoints")[-1].update
     assert newest == json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["update"]
+
+
+def test_a_closed_pipe_saves_first(tmp_path: Path) -> None:
+    """As in `jax-ppo train ... | head -1`: whoever reads goes away after the first line."""
+    out = tmp_path / "run"
+    words = ["train", "CartPole-v1", "--total-steps", "1e8", "--checkpoint-seconds", "1000"]
+    process = start([*words, "--out", str(out)])
+    assert process.stdout is not None
+    assert "run folder" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=300) == 141
+    (first, *others) = list_checkpoints(open_run(out).checkpoints)
+    assert [first.update, len(others)] == [0, 1]
+    rows = (out / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["update"] == others[0].update
+
+
+def test_resume_says_that_the_devices_were_others(finished_run: Run) -> None:
+    starts = finished_run.path / "starts.jsonl"
+    row = json.loads(starts.read_text().splitlines()[-1])
+    starts.write_text(json.dumps({**row, "devices": ["a", "b", "c"]}) + "\n")
+    display = QuietDisplay(finished_run)
+    train_run(finished_run, display)
+    assert any("trained on 3 devices before, now on" in said for said in display.said)
