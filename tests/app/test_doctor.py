@@ -180,7 +180,7 @@ def test_nothing_is_said_of_a_healthy_agent_nor_a_fault_taken_for_its_opposite()
 
 
 def test_a_task_that_is_solved_is_no_fault() -> None:
-    """Every late episode has the highest return of all; if all episodes had it, nothing is known."""
+    """Late episodes have the highest return of all; if all had it, nothing would be known."""
     config, history, arrays = trained("cartpole")["tiny steps"]
     flat = "the return has not improved"
     for first, names in ((20.0, []), (500.0, [flat])):
