@@ -13,8 +13,10 @@ INDEX = ("update", "steps", "seed")
 """Entries of a row that are not metrics."""
 EPISODE_MEANS = ("episode_return", "episode_length")
 """The metrics that are means over the episodes that ended: not a number where none did."""
-MAX_ENTRIES, MIN_UPDATES = 200_000, 200
+MAX_ENTRIES, MIN_UPDATES = 20_000, 200
 """Updates times agents that a history has, at most; but it has this many updates in any case."""
+CHUNK = 256
+"""Updates that are averaged at a time."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class Recorder:
         """Nothing is recorded yet; `num_updates` is the length of the whole training."""
         longest = max(MIN_UPDATES, MAX_ENTRIES // len(seeds))
         self._seeds, self._stretch = tuple(seeds), -(-num_updates // longest)
+        self._chunk = self._stretch * -(-CHUNK // self._stretch)
         self._names: tuple[str, ...] = ()
-        self._places: list[tuple[int, int]] = []
-        self._sums: list[np.ndarray] = []
-        self._weights: list[np.ndarray] = []
         self._rows: list[dict[str, Any]] = []
+        self._places: list[tuple[int, int]] = []
+        self._values: list[list[Sequence[Any]]] = []
+        self._means: list[tuple[np.ndarray, np.ndarray]] = []
         self._num_updates = 0
 
     def add_row(self, row: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ class Recorder:
             self._rows = []
         self._rows.append(row)
         if len(self._rows) == len(self._seeds):
-            names = [name for name in row if name not in INDEX]
+            names = self._names or tuple(name for name in row if name not in INDEX)
             self.add({name: [each.get(name) for each in self._rows] for name in names}, row)
             self._rows = []
 
@@ -67,38 +70,52 @@ class Recorder:
         """Take an update: each metric [num_agents], and the `update` and `steps` of its row.
 
         Raises:
-            AppError: It has other metrics, or of other agents, than the first.
+            AppError: These, or those of the updates before, cannot be read.
         """
         self._names = self._names or tuple(metrics)
         try:
-            values = np.array([metrics[name] for name in self._names], float)
-            values = values.reshape(len(self._names), len(self._seeds))
-            place = (int(row["update"]), int(row["steps"]))
+            self._places.append((int(row["update"]), int(row["steps"])))
+            self._values.append([metrics[name] for name in self._names])
         except (KeyError, TypeError, ValueError) as error:
             raise AppError(f"the metrics of update {row.get('update')} cannot be read") from error
+        self._num_updates += 1
+        if len(self._values) == self._chunk:
+            self._means.append(self._averaged())
+            self._places, self._values = [], []
+
+    def _averaged(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the stretches since the last chunk [n, 2], and means [n, metrics, num_agents]."""
+        shape = (len(self._values), len(self._names), len(self._seeds))
+        try:
+            values = np.array(self._values, float).reshape(shape)
+        except (TypeError, ValueError) as error:
+            first, last = self._places[0][0], self._places[-1][0]
+            raise AppError(f"the metrics of updates {first} to {last} cannot be read") from error
         weights = np.isfinite(values).astype(float)
         if "num_episodes" in self._names:
-            episodes = np.nan_to_num(values[self._names.index("num_episodes")])
-            for name in EPISODE_MEANS:
-                if name in self._names:
-                    weights[self._names.index(name)] *= episodes
-        if self._num_updates % self._stretch == 0:
-            self._places.append(place)
-            self._sums.append(np.zeros_like(values))
-            self._weights.append(np.zeros_like(values))
-        self._num_updates += 1
-        self._places[-1] = place
-        self._sums[-1] += np.where(weights > 0, values, 0.0) * weights
-        self._weights[-1] += weights
+            episodes = np.nan_to_num(values[:, self._names.index("num_episodes")])
+            for name in set(EPISODE_MEANS) & set(self._names):
+                weights[:, self._names.index(name)] *= episodes
+        starts = np.arange(0, len(values), self._stretch)
+        sums = np.add.reduceat(np.where(weights > 0, values, 0.0) * weights, starts)
+        total = np.add.reduceat(weights, starts)
+        means = np.full_like(sums, np.nan)
+        np.divide(sums, total, out=means, where=total > 0)
+        ends = np.minimum(starts + self._stretch, len(values)) - 1
+        return np.array(self._places)[ends], means
 
     def history(self, timing: Iterable[dict[str, Any]] = ()) -> History:
-        """What was recorded so far; the timing as for `seconds_at`."""
-        shape = (len(self._places), len(self._names), len(self._seeds))
-        sums, weights = (np.reshape(each, shape) for each in (self._sums, self._weights))
-        means = np.full(shape, np.nan)
-        np.divide(sums, weights, out=means, where=weights > 0)
-        updates, steps = np.reshape(self._places, (-1, 2)).astype(int).T
+        """What was recorded so far; the timing as for `seconds_at`.
+
+        Raises:
+            AppError: It cannot be read.
+        """
+        recorded = [*self._means, *([self._averaged()] if self._values else [])]
+        shape = (0, len(self._names), len(self._seeds))
+        places = np.concatenate([np.zeros((0, 2), int), *(ends for ends, _ in recorded)])
+        means = np.concatenate([np.zeros(shape), *(mean for _, mean in recorded)])
         metrics = {name: means[:, i] for i, name in enumerate(self._names)}
+        updates, steps = places.T
         seconds = seconds_at(updates, timing)
         return History(self._seeds, updates, steps, seconds, metrics, self._num_updates)
 

@@ -73,7 +73,7 @@ class RunLog(Log):
     def begin(self, update: int) -> list[str]:
         """Drop what was written of updates after `update`; messages as of `truncate_rows`."""
         problems = truncate_rows(self.run.metrics, update)
-        every = -(-update * self.run.settings.num_agents // MAX_EVENTS)
+        every = max(1, -(-update * self.run.settings.num_agents // MAX_EVENTS))
         self._events.begin()
         self._events.add(row for row in self._recorded_rows() if row.get("update", 0) % every == 0)
         return problems

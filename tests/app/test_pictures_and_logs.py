@@ -151,7 +151,7 @@ def test_metrics_that_cannot_be_read(new_run: Any) -> None:
         run.metrics.write_text("")
         row = {"update": 1, "seed": 0, "steps": 32, "x": wrong}
         append_rows(run.metrics, [row, {**row, "seed": 1}])
-        with pytest.raises(AppError, match="the metrics of update 1 cannot be read"):
+        with pytest.raises(AppError, match="the metrics of updates 1 to 1 cannot be read"):
             read_history(run)
 
 
