@@ -102,16 +102,17 @@ def run_program(
         return 0
     console = Console()
     try:
-        options = _parse(program, description, commands, words)
+        try:
+            options = _parse(program, description, commands, words)
+        except SystemExit as end:  # tyro has printed help or an error
+            return int(end.code or 0)
         commands[words[0]].run(options, console)
-    except SystemExit as end:  # tyro has printed help or an error
-        return int(end.code or 0)
     except Interrupted as stop:
         say(console, str(stop))
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # rich exits where nobody reads the output any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ConfigError, AppError) as error:
