@@ -146,8 +146,8 @@ def _metric_rows(metrics: Mapping[str, Any], update: int, count: int, run: Run) 
     for i, number in enumerate(range(update + 1, update + count + 1)):
         for j, seed in enumerate(run.settings.seeds):
             row = {name: column[i][j] for name, column in columns.items()}
-            if row["num_episodes"] == 0:
-                row |= dict.fromkeys(EPISODE_MEANS, math.nan)
+            if row.get("num_episodes") == 0:
+                row |= {name: math.nan for name in EPISODE_MEANS if name in row}
             steps = number * run.config.batch_size
             yield {"update": number, "steps": steps, "seed": seed, **row}
 

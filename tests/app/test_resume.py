@@ -207,7 +207,7 @@ def test_seeds_side_by_side_equal_seeds_alone(finished_run: Run, new_run: NewRun
 
 
 TRAIN = (
-    *("train", "--total-steps", "20480", "--num-envs", "4", "--num-steps", "8"),
+    *("train", "--total-steps", "9600", "--num-envs", "4", "--num-steps", "8"),
     *("--update-epochs", "2", "--num-minibatches", "2", "--hidden-sizes", "8"),
     *("--checkpoint-seconds", "0", "--eval-episodes", "1", "--normalize-observations"),
 )
