@@ -52,13 +52,19 @@ class Planted:
 
 
 def _with_config(**changes: Any) -> Callable[[Function], Function]:
-    """The function is given another config: numbers, or what to multiply its own with."""
+    """The function is given another config, by values or functions of its own; None stays None."""
 
     def changed(value: Any) -> Any:
         if not isinstance(value, PPOConfig):
             return value
-        fields = {n: c(getattr(value, n)) if callable(c) else c for n, c in changes.items()}
-        return value.replace(**fields)
+        fields = {name: (getattr(value, name), change) for name, change in changes.items()}
+        return value.replace(
+            **{
+                name: change(own) if callable(change) else change
+                for name, (own, change) in fields.items()
+                if own is not None
+            }
+        )
 
     return _with_arguments(changed)
 
@@ -96,7 +102,10 @@ def _unscheduled(field: str) -> Callable[[Function], Function]:
 
 
 def _no_penalty(*_: Any, coefficients: Any, **__: Any) -> Mapping[str, Any]:
-    return {"coefficients": coefficients._replace(kl_coef=0.0 * coefficients.kl_coef)}
+    kl_coef = coefficients.kl_coef
+    return {
+        "coefficients": coefficients._replace(kl_coef=None if kl_coef is None else 0.0 * kl_coef)
+    }
 
 
 def _result(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
