@@ -24,6 +24,7 @@ def final_returns(config: PPOConfig, num_agents: int) -> np.ndarray:
     return np.asarray(jax.jit(jax.vmap(train_and_evaluate))(keys))
 
 
+@pytest.mark.slow
 def test_cartpole_without_any_options() -> None:
     """Each of 512 agents got there; where rounding differs, one in 16 may be unlucky."""
     config = preset(PPOConfig.env_id)
