@@ -1,5 +1,6 @@
 """Checks of shapes, for the arrays of either framework."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jax_ppo.config import ConfigError
@@ -34,10 +35,17 @@ def check_flags(function: str, **arrays: Any) -> None:
     Raises:
         TypeError: One is of another type.
     """
+    if mistake := _wrong_flag(function, arrays):
+        raise TypeError(mistake)
+
+
+def _wrong_flag(function: str, arrays: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first of some arrays that is not of type bool."""
     for name, array in arrays.items():
         dtype = str(getattr(array, "dtype", type(array).__name__))
         if not dtype.endswith("bool"):
-            raise TypeError(f"{function}: {name} must be an array of type bool, got {dtype}")
+            return f"{function}: {name} must be an array of type bool, got {dtype}"
+    return None
 
 
 def check_loss(result: Any, metrics_type: type) -> None:
@@ -96,10 +104,9 @@ def check_step(result: Any, step_type: type) -> None:
     """
     if not isinstance(result, step_type):
         raise ConfigError(f"env.step must return an EnvStep, got {_describe(result)}")
-    for name in ("terminated", "truncated"):
-        dtype = str(getattr(getattr(result, name), "dtype", ""))
-        if not dtype.endswith("bool"):
-            raise ConfigError(f"env.step: {name} must be an array of type bool, got {dtype}")
+    flags = {name: getattr(result, name) for name in ("terminated", "truncated")}
+    if mistake := _wrong_flag("env.step", flags):
+        raise ConfigError(mistake)
 
 
 def check_observations(obs: Any, obs_shape: tuple[int, ...]) -> None:

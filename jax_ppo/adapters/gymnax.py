@@ -26,7 +26,6 @@ NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 STEP_LIMIT = "max_steps_in_episode"
 """gymnax's name of the time limit, among the parameters of an environment."""
 
-
 STEP_ENV = ("obs", "state", "reward", "terminated", "info")
 """What gymnax's `step_env` returns."""
 STEP = ("obs", "state", "reward", "terminated", "truncated", "info")

@@ -135,7 +135,7 @@ def read_history(run: Run) -> History:
     return history
 
 
-def is_positive(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     """Whether a value is a number greater than 0."""
     return isinstance(value, (int, float)) and value > 0
 
@@ -152,7 +152,7 @@ def seconds_at(updates: np.ndarray, timing: Iterable[dict[str, Any]]) -> np.ndar
             whether it was the `first` of a start. A row that lacks these numbers is left out.
     """
     names = ("update", "updates", "seconds")
-    sound = [row for row in timing if all(is_positive(row.get(n)) for n in names)]
+    sound = [row for row in timing if all(_is_positive(row.get(n)) for n in names)]
     ends = np.array([0, *(row["update"] for row in sound)], float)
     counts, seconds = (np.array([row[n] for row in sound], float) for n in names[1:])
     compiled = [i == 0 or bool(row.get("first")) for i, row in enumerate(sound)]

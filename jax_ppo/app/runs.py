@@ -317,34 +317,36 @@ def truncate_rows(path: Path, update: int) -> list[str]:
         beside the new one.
     """
     kept = dropped = 0  # bytes
-    unreadable = scattered = problem = False
+    unreadable = scattered = damaged = False
     for line, row in _lines(path):
-        problem = problem or unreadable
-        unreadable = not _has_update(row)
-        if unreadable or row["update"] > update or not line.endswith(b"\n"):  # type: ignore[index]
+        damaged = damaged or unreadable
+        number = _update_of(row)
+        unreadable = number == math.inf
+        if number > update or not line.endswith(b"\n"):
             dropped += len(line)
         else:
             scattered = scattered or dropped > 0
             kept += len(line)
-    if not scattered and dropped and not problem:
-        os.truncate(path, kept)
-    if not scattered and not problem:
+    if not scattered and not damaged:
+        if dropped:
+            os.truncate(path, kept)
         return []
-    copy = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-    if problem:
+    problems = []
+    if damaged:
+        copy = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
         shutil.copyfile(path, copy)
-    rows = (row for _, row in _lines(path) if _has_update(row))
+        problems = [f"{path.name} has rows that cannot be read: they are left out; see {copy.name}"]
+    rows = (row for _, row in _lines(path) if _update_of(row) <= update)
     with written_atomically(path) as unfinished, unfinished.open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows if row and row["update"] <= update)
+        file.writelines(json.dumps(row) + "\n" for row in rows)
         sync(file)
-    if not problem:
-        return []
-    return [f"{path.name} has rows that cannot be read: they are left out; see {copy.name}"]
+    return problems
 
 
-def _has_update(row: dict[str, Any] | None) -> bool:
-    """Whether a row can be read, and says which update it is of."""
-    return row is not None and isinstance(row.get("update"), int)
+def _update_of(row: dict[str, Any] | None) -> float:
+    """The update that a row is of; infinity if it cannot be read, or does not say."""
+    update = None if row is None else row.get("update")
+    return update if isinstance(update, int) else math.inf
 
 
 def write_json(path: Path, content: Any) -> None:
